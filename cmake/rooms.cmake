@@ -1,0 +1,32 @@
+# One static library per room. A room's public dependencies are the doors it may use;
+# tests/architecture fails when an #include goes through a wall.
+#
+#   deltaserve_room(NAME SOURCES a.cc b.cc [PUBLIC deps...] [PRIVATE deps...])
+#   deltaserve_test(NAME SOURCES a_test.cc [DEPS deps...] [ENVIRONMENT VAR=x ...] [LABELS l...])
+#   deltaserve_fuzzer(NAME SOURCES a_fuzzer.cc [DEPS deps...])
+function(deltaserve_room name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE deltaserve_options ${ARG_PRIVATE})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+endfunction()
+
+function(deltaserve_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;ENVIRONMENT;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE deltaserve_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE DELTASERVE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${ARG_ENVIRONMENT}" LABELS "${ARG_LABELS}" TIMEOUT 600)
+endfunction()
+
+function(deltaserve_fuzzer name)
+  if(NOT DELTASERVE_BUILD_FUZZERS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE deltaserve_options ${ARG_DEPS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  set_property(GLOBAL APPEND PROPERTY DELTASERVE_FUZZERS ${name})
+endfunction()
