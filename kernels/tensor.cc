@@ -68,9 +68,7 @@ bool TensorView::dense() const {
   return shape.rank() == 0 || shape[0] <= 1 || row_stride == RowElements(shape);
 }
 
-int64_t TensorView::SizeBytes() const {
-  return shape.NumElements() * deltaserve::SizeBytes(dtype);
-}
+int64_t TensorView::SizeBytes() const { return shape.NumElements() * deltaserve::SizeBytes(dtype); }
 
 TensorView TensorView::Rows(int64_t begin, int64_t count) const {
   assert(begin >= 0 && count >= 0 && begin + count <= shape[0]);
