@@ -164,7 +164,7 @@ struct HeadNormGateParams {
 
 // out = silu(gate) * up.
 struct SwiGluParams {
-  TensorView gate_up;  // model dtype [T, 2*hid], gate first
+  TensorView gate_up;  // model dtype [T, 2*hid], gate first, rows may be strided
   TensorView out;      // out, model dtype [T, hid]
 };
 
