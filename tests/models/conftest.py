@@ -1,0 +1,21 @@
+"""Puts models/ on the import path and finds the golden fixtures."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+import torch
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+GOLDEN = pathlib.Path(os.environ.get("DELTASERVE_GOLDEN", _ROOT / "tests" / "golden"))
+
+sys.path.insert(0, str(_ROOT / "models"))
+torch.set_num_threads(1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fixture_folder" in metafunc.fixturenames:
+        folders = sorted(path.parent for path in GOLDEN.glob("*/golden.json"))
+        assert folders, f"no golden fixtures under {GOLDEN}"
+        metafunc.parametrize("fixture_folder", folders, ids=lambda folder: folder.name)
