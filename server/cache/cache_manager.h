@@ -21,10 +21,13 @@ struct CacheGeometry {
   int64_t num_slots = 0;  // padding slot included
 };
 
-// {from, to} rows that the next step copies before anything else. No `to` is also a `from`.
+// {from, to} rows that the next step copies before anything else. No `to` is also a `from`, and
+// none comes twice, so that the copies may run in any order. They hold while nothing is released:
+// what a step releases, it releases before it forks and reserves.
 using CopyList = std::vector<std::pair<int32_t, int32_t>>;
 
-// Pages a sequence will write in the next step: positions [first, end).
+// What a sequence will write in the next step: positions [first, end), not empty, and with none
+// missing before them.
 struct Reservation {
   SequenceId sequence = 0;
   int64_t first = 0;
@@ -49,8 +52,9 @@ class CacheManager {
   // parent holds in reserve if it has one, else a free one (false if there is none). `slot_copies`
   // gains the pair that brings the parent's tails over.
   bool Fork(SequenceId parent, SequenceId child, int64_t num_tokens, CopyList& slot_copies);
-  // Makes room for all the reservations or, returning false, changes nothing. A page to be written
-  // that others hold as well is replaced by a copy, added to `page_copies`.
+  // Makes room for all the reservations (of a sequence one at most) or, returning false, changes
+  // nothing. A page to be written that others hold as well is replaced by a copy, added to
+  // `page_copies`.
   bool Reserve(absl::Span<const Reservation> reservations, CopyList& page_copies);
   // Gives everything back.
   void Release(SequenceId sequence);
@@ -69,6 +73,8 @@ class CacheManager {
     std::vector<int32_t> slots;  // its own first, then those in reserve
   };
   const Table& At(SequenceId sequence) const;
+  Table& At(SequenceId sequence);
+  int64_t PagesNeeded(absl::Span<const Reservation> reservations) const;
 
   CacheGeometry geometry_;
   PageAllocator pages_;

@@ -34,10 +34,19 @@ class Scheduler {
   //  1. running ones that need one token (decode) always get it; what the budget has left goes to
   //     running prefills, oldest first, in chunks;
   //  2. where pages run out, the youngest running sequence is preempted, again and again, until the
-  //     older one's fit (or it is itself the youngest);
+  //     older ones' fit. Once the one in need is itself the youngest, its chunk is shortened to the
+  //     pages there are; without any, it is preempted, unless it is the only one left: that one
+  //     waits for the pages of those preempted to come free;
   //  3. if nobody was preempted, waiting ones are admitted in order while budget, slots, and the
   //     pages of all their known tokens are there. The first that does not fit ends it: nobody
-  //     overtakes.
+  //     overtakes;
+  //  4. if nothing at all would run so, because sequences that have all their tokens computed hold
+  //     what the first waiting one needs, the youngest running one goes, if it is the younger.
+  // Sequences with nothing to compute get no chunk. Chunks come in the order of `sequences`, those
+  // of the admitted last. A plan may preempt and hold no chunk: the next one will.
+  //
+  // So the oldest sequence always gets on, provided that it fits the cache together with what it is
+  // forked from.
   StepPlan Plan(absl::Span<const SequenceInfo> sequences, const Capacity& capacity) const;
 };
 
