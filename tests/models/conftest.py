@@ -14,6 +14,12 @@ sys.path.insert(0, str(_ROOT / "models"))
 torch.set_num_threads(1)
 
 
+@pytest.fixture
+def golden() -> pathlib.Path:
+    """The folder of the golden fixtures."""
+    return GOLDEN
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fixture_folder" in metafunc.fixturenames:
         folders = sorted(path.parent for path in GOLDEN.glob("*/golden.json"))
