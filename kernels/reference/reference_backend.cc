@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -45,7 +46,7 @@ class ReferenceBackend : public Backend {
                                                            DType dtype) override {
     if (!Supports(dtype)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("reference: weights are held as fp32, not ", Name(dtype)));
+          absl::StrCat("reference: weights are held as fp32, not ", std::string(Name(dtype))));
     }
     if (parts.empty()) return absl::InvalidArgumentError("reference: a linear without parts");
     std::vector<float> weight;
@@ -65,7 +66,7 @@ class ReferenceBackend : public Backend {
         for (int64_t i = 0; i < count; ++i) weight.push_back(FromBFloat16(values[i]));
       } else {
         return absl::InvalidArgumentError(
-            absl::StrCat("reference: cannot pack a weight of ", Name(part.dtype)));
+            absl::StrCat("reference: cannot pack a weight of ", std::string(Name(part.dtype))));
       }
       out += part.out;
     }
