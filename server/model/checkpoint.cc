@@ -79,7 +79,6 @@ struct BF16 {
   uint16_t bits;
 };
 
-float ToFloat(float value) { return value; }
 float ToFloat(F16 value) { return FromFloat16(value.bits); }
 float ToFloat(BF16 value) { return FromBFloat16(value.bits); }
 

@@ -19,8 +19,9 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(Backend& backend,
                                                        const Checkpoint& checkpoint, DType dtype,
                                                        const StepLimits& limits) {
   if (!backend.Supports(dtype)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("device ", backend.device(), " does not compute in ", Name(dtype)));
+    return absl::FailedPreconditionError(absl::StrCat("device ", std::string(backend.device()),
+                                                      " does not compute in ",
+                                                      std::string(Name(dtype))));
   }
   auto decoder = std::unique_ptr<Decoder>(new Decoder(backend, checkpoint.config(), dtype, limits));
   const int64_t context = checkpoint.config().block_size;
@@ -185,7 +186,8 @@ void Decoder::Logits(const Step& step, const CacheView& cache, const StepOutputs
   for (int64_t row = 0; row < step.num_logit_rows; row += kLogitTile) {
     const int64_t rows = std::min(kLogitTile, step.num_logit_rows - row);
     const TensorView gathered = a.rows.View(dtype_, {rows, config_.hidden_size});
-    const TensorView logits = a.logits.View(DType::kF32, {rows, config_.vocab_size});
+    const TensorView logits = step.logits ? step.logits.Rows(row, rows)
+                                          : a.logits.View(DType::kF32, {rows, config_.vocab_size});
     backend_.GatherRows({final_norm, step.logit_rows.Rows(row, rows), gathered});
     backend_.Linear({head_.get(), gathered, logits});
 

@@ -30,6 +30,7 @@ struct Step {
   // Rows of the batch whose logits are wanted, ascending: [R].
   TensorView logit_rows;  // i32 [R]
   int64_t num_logit_rows = 0;
+  TensorView logits;  // out, f32 [R, V]: keeps them all; absent in serving, where tiles are reused
 
   // Rows to sample, ascending by logits_row: [M].
   TensorView sampling_rows;   // SamplingRow [M]
