@@ -1,0 +1,55 @@
+#include "kernels/cpu/workers.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+
+namespace deltaserve::cpu {
+
+Workers::Workers(int num_threads)
+    : count_(num_threads > 0 ? num_threads : omp_get_num_procs()), scratch_(count_) {}
+
+void Workers::Run(absl::FunctionRef<void(int)> body) const {
+#pragma omp parallel num_threads(count_)
+  body(omp_get_thread_num());
+}
+
+void Workers::ForRanges(int64_t count, int64_t grain,
+                        absl::FunctionRef<void(int64_t, int64_t, int)> body) const {
+  if (count <= 0) return;
+  const int64_t ranges = std::clamp<int64_t>(count / std::max<int64_t>(grain, 1), 1, count_);
+  if (ranges == 1) return body(0, count, 0);
+  Run([&](int worker) {
+    const int64_t begin = count * worker / ranges;
+    const int64_t end = count * (worker + 1) / ranges;
+    if (worker < ranges && begin < end) body(begin, end, worker);
+  });
+}
+
+void Workers::ForEach(int64_t count, bool serial,
+                      absl::FunctionRef<void(int64_t, int)> body) const {
+  if (serial || count <= 1 || count_ == 1) {
+    for (int64_t index = 0; index < count; ++index) body(index, 0);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  Run([&](int worker) {
+    for (int64_t index; (index = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      body(index, worker);
+    }
+  });
+}
+
+void Workers::ReserveScratch(int64_t size_bytes_per_worker) {
+  if (size_bytes_per_worker <= scratch_bytes_) return;
+  scratch_bytes_ = 0;
+  for (AlignedMemory& memory : scratch_) {
+    memory = AllocateAligned(size_bytes_per_worker);
+    if (memory == nullptr) throw std::bad_alloc();
+  }
+  scratch_bytes_ = size_bytes_per_worker;
+}
+
+}  // namespace deltaserve::cpu

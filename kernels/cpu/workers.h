@@ -1,0 +1,52 @@
+// The threads of the CPU backend, and the scratch memory each of them has.
+#ifndef DELTASERVE_KERNELS_CPU_WORKERS_H_
+#define DELTASERVE_KERNELS_CPU_WORKERS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "kernels/cpu/memory.h"
+
+namespace deltaserve::cpu {
+
+// A fixed number of OpenMP threads (oneDNN's own, so that they never compete), used by one thread
+// at a time: the caller is worker 0. A body must not throw and must not start work of its own.
+// Which worker takes which piece may vary; no result may depend on it.
+class Workers {
+ public:
+  // 0: as many as there are processors.
+  explicit Workers(int num_threads);
+
+  int count() const { return count_; }
+
+  // Calls body(begin, end, worker) for contiguous ranges that make up [0, count). Waking a thread
+  // costs about as much as `grain` items, so a range is at least that long.
+  void ForRanges(int64_t count, int64_t grain,
+                 absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body) const;
+
+  // Calls body(index, worker) for every index of [0, count), one at a time to whoever is free. For
+  // items that differ much in cost. With `serial`, the caller does them all.
+  void ForEach(int64_t count, bool serial,
+               absl::FunctionRef<void(int64_t index, int worker)> body) const;
+
+  // Gives every worker at least so much scratch memory; call it outside of a body. Earlier scratch
+  // pointers become invalid. Throws std::bad_alloc.
+  void ReserveScratch(int64_t size_bytes_per_worker);
+  // Aligned to 64 bytes; its content is whatever was left there.
+  template <typename T>
+  T* Scratch(int worker) const {
+    return static_cast<T*>(scratch_[worker].get());
+  }
+
+ private:
+  void Run(absl::FunctionRef<void(int worker)> body) const;
+
+  int count_;
+  int64_t scratch_bytes_ = 0;
+  std::vector<AlignedMemory> scratch_;
+};
+
+}  // namespace deltaserve::cpu
+
+#endif  // DELTASERVE_KERNELS_CPU_WORKERS_H_
