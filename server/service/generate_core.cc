@@ -1,0 +1,65 @@
+#include "server/service/generate_core.h"
+
+#include <utility>
+
+#include "server/service/wire.h"
+
+namespace deltaserve {
+
+absl::Status GenerateCore::Start(const grpc::ByteBuffer& bytes, std::shared_ptr<TokenSink> sink) {
+  if (absl::Status status = record_.Admissible(); !status.ok()) return status;
+  v1::GenerateRequest message;
+  if (absl::Status status = ParseRequest(bytes, context_->limits.max_request_bytes, &message);
+      !status.ok()) {
+    return status;
+  }
+  absl::StatusOr<const ServedModel*> model = context_->models->Find(message.model());
+  if (!model.ok()) return model.status();
+  model_ = *model;
+  record_.SetModel(model_);
+  absl::StatusOr<ValidGenerate> valid = Validate(message, *model_, context_->seeds->Next());
+  if (!valid.ok()) return valid.status();
+
+  GenerateRequest& request = valid->request;
+  request.id = record_.id();
+  request.deadline = record_.deadline();
+  seed_ = request.sampling.seed;
+  format_ = std::make_unique<OutputFormat>(*model_, request, std::move(valid->text));
+  for (int32_t i = 0; i < request.n; ++i) samples_.emplace_back(format_.get(), i);
+  last_token_at_.resize(request.n);
+
+  // From here on, the text thread has the call; this one may still use what does not change.
+  absl::Status status = model_->queue->Submit(std::move(request), std::move(sink));
+  if (status.ok()) record_.SetAccepted();
+  return status;
+}
+
+void GenerateCore::Read(const Mail& mail) {
+  absl::Span<const SampledToken> tokens = mail.tokens;
+  for (const Mail::Event& event : mail.events) {
+    SampleOutput& sample = samples_[event.sample];
+    ReportLatency(event);
+    for (const SampledToken& token : tokens.first(event.num_tokens)) {
+      if (sample.Push(token)) model_->queue->StopSample(record_.id(), event.sample);
+    }
+    tokens.remove_prefix(event.num_tokens);
+    if (event.done.has_value()) sample.Finish(*event.done);
+  }
+}
+
+void GenerateCore::ReportLatency(const Mail::Event& event) {
+  if (event.num_tokens == 0 || samples_[event.sample].finished()) return;
+  std::optional<SteadyNs>& last = last_token_at_[event.sample];
+  if (last.has_value()) {
+    context_->observer->OnInterTokenLatency(
+        model_->info.name, (event.at - *last) / event.num_tokens, event.num_tokens);
+  }
+  last = event.at;
+}
+
+void GenerateCore::Cancel() {
+  record_.Cancel();
+  if (model_ != nullptr) model_->queue->Cancel(record_.id());
+}
+
+}  // namespace deltaserve
