@@ -1,0 +1,276 @@
+#include "client/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace deltaserve::cli {
+namespace {
+
+// CLI11 splits the command line and writes the help. What values mean is decided here: its own
+// conversions read "010" as eight and "{}" as nothing.
+using Handler = std::function<void(const std::string& value)>;
+
+// Thrown by a Handler: why it does not take the value.
+struct BadValue {
+  std::string why;
+};
+
+// The command line in the making: the requests of all commands, of which one is used.
+struct Draft {
+  CommandLine line;
+  v1::GenerateRequest generate;
+  v1::ScoreRequest score;
+  v1::TokenizeRequest tokenize;
+  v1::GetModelRequest model;
+  bool has_prompt = false;  // as text, ids or a file
+};
+
+template <typename T>
+T ParseNumber(absl::string_view text) {
+  T number;
+  if constexpr (std::is_same_v<T, float>) {
+    if (!absl::SimpleAtof(text, &number)) throw BadValue{absl::StrCat(text, " is not a number")};
+  } else if (!absl::SimpleAtoi(text, &number)) {
+    throw BadValue{absl::StrCat(text, " is not an integer in range")};
+  }
+  return number;
+}
+
+void ParseIds(const std::string& list, google::protobuf::RepeatedField<int32_t>* ids) {
+  for (absl::string_view id : absl::StrSplit(list, ',')) ids->Add(ParseNumber<int32_t>(id));
+}
+
+CLI::Option* AddOption(CLI::App& command, const std::string& name, const std::string& value_name,
+                       const std::string& help, Handler handle) {
+  const auto handle_all = [name, handle](const std::vector<std::string>& values) {
+    try {
+      for (const std::string& value : values) handle(value);
+    } catch (const BadValue& bad) {
+      throw CLI::ValidationError(name, bad.why);
+    }
+    return true;
+  };
+  return command.add_option(name, handle_all, help)->option_text(value_name);
+}
+
+CLI::Option* AddRepeatable(CLI::App& command, const std::string& name,
+                           const std::string& value_name, const std::string& help, Handler handle) {
+  return AddOption(command, name, value_name, help + "; may be repeated", std::move(handle))
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+template <typename Request, typename T>
+void AddNumber(CLI::App& command, const std::string& name, Request& request,
+               void (Request::*set)(T), const std::string& help) {
+  AddOption(command, name, std::is_floating_point_v<T> ? "NUMBER" : "INTEGER", help,
+            [&request, set](const std::string& value) { (request.*set)(ParseNumber<T>(value)); });
+}
+
+template <typename Request>
+void AddSwitch(CLI::App& command, const std::string& name, Request& request,
+               void (Request::*set)(bool), const std::string& help) {
+  command.add_flag_callback(
+      name, [&request, set] { (request.*set)(true); }, help);
+}
+
+void AddConnectionOptions(CLI::App& command, CommandLine& line) {
+  AddOption(command, "--address", "HOST:PORT", "The server (default " + line.address + ")",
+            [&line](const std::string& value) { line.address = value; });
+  AddOption(command, "--timeout", "SECONDS", "Give up after this long (default: never)",
+            [&line](const std::string& value) {
+              const float seconds = ParseNumber<float>(value);
+              if (!(seconds > 0)) throw BadValue{value + " is not above 0"};
+              line.timeout = absl::Seconds(seconds);
+            });
+  command.add_flag("--json", line.json, "Print one JSON object");
+}
+
+template <typename Request>
+void AddModel(CLI::App& command, Request& request, const std::string& help) {
+  AddOption(command, "--model", "NAME", help,
+            [&request](const std::string& value) { request.set_model(value); });
+}
+
+constexpr char kModelHelp[] = "May be left out where the server has one model only";
+
+// The text as an argument or from --file.
+template <typename Request>
+std::vector<CLI::Option*> AddText(CLI::App& command, Draft& draft, Request& request) {
+  CLI::Option* text = AddOption(command, "text", "",
+                                "Left out: read from standard input; after -- it may begin with -",
+                                [&draft, &request](const std::string& value) {
+                                  request.set_text(value);
+                                  draft.has_prompt = true;
+                                });
+  CLI::Option* file = AddOption(command, "--file", "PATH", "Read the text from here, as it is",
+                                [&draft](const std::string& value) {
+                                  draft.line.text_path = value;
+                                  draft.has_prompt = true;
+                                });
+  file->excludes(text);
+  return {text, file};
+}
+
+// The same, or as ids.
+template <typename Request>
+void AddTextOrIds(CLI::App& command, Draft& draft, Request& request, const std::string& ids_name) {
+  const std::vector<CLI::Option*> text = AddText(command, draft, request);
+  CLI::Option* ids = AddOption(command, ids_name, "ID,ID,...", "Token ids instead of text",
+                               [&draft, &request](const std::string& value) {
+                                 ParseIds(value, request.mutable_token_ids()->mutable_ids());
+                                 draft.has_prompt = true;
+                               });
+  for (CLI::Option* option : text) ids->excludes(option);
+}
+
+void AddSamplingOptions(CLI::App& command, v1::GenerateRequest& request) {
+  using R = v1::GenerateRequest;
+  AddNumber(command, "--max-tokens", request, &R::set_max_tokens, "At most so many (default 128)");
+  AddNumber(command, "--min-tokens", request, &R::set_min_tokens, "No end before so many");
+  AddNumber(command, "--temperature", request, &R::set_temperature,
+            "0 to 2; 0 is greedy (default 1)");
+  AddNumber(command, "--top-k", request, &R::set_top_k, "Only the k likeliest tokens; 0: all");
+  AddNumber(command, "--top-p", request, &R::set_top_p, "Only the likeliest of this mass");
+  AddNumber(command, "--min-p", request, &R::set_min_p,
+            "Only tokens this likely relative to the likeliest");
+  AddNumber(command, "--presence-penalty", request, &R::set_presence_penalty, "-2 to 2");
+  AddNumber(command, "--frequency-penalty", request, &R::set_frequency_penalty, "-2 to 2");
+  AddNumber(command, "--repetition-penalty", request, &R::set_repetition_penalty,
+            "Above 0 (default 1)");
+  AddNumber(command, "--seed", request, &R::set_seed, "Makes sampling repeatable");
+  AddRepeatable(command, "--stop", "TEXT", "End before this text",
+                [&request](const std::string& value) { request.add_stop(value); });
+  AddOption(
+      command, "--stop-token-ids", "ID,ID,...", "End at any of these tokens",
+      [&request](const std::string& value) { ParseIds(value, request.mutable_stop_token_ids()); });
+  AddSwitch(command, "--ignore-eos", request, &R::set_ignore_eos, "Go on past the end of sequence");
+  AddSwitch(command, "--include-stop", request, &R::set_include_stop,
+            "Keep the stop text in the output");
+  AddRepeatable(command, "--logit-bias", "ID=VALUE", "Add to a token's logit",
+                [&request](const std::string& value) {
+                  const std::vector<std::string> parts = absl::StrSplit(value, '=');
+                  if (parts.size() != 2) throw BadValue{value + " is not of the form ID=VALUE"};
+                  (*request.mutable_logit_bias())[ParseNumber<int32_t>(parts[0])] =
+                      ParseNumber<float>(parts[1]);
+                });
+  AddNumber(command, "--logprobs", request, &R::set_logprobs,
+            "Log-probabilities, with so many alternatives per token");
+  AddNumber(command, "-n,--n", request, &R::set_n, "Samples (default 1)");
+  for (CLI::Option* option : command.get_options()) {
+    if (option->get_group() == "Options") option->group("Sampling");
+  }
+}
+
+CLI::App& AddGenerate(CLI::App& app, Draft& draft) {
+  CLI::App& command =
+      *app.add_subcommand("generate", "Continue a prompt, printing the text as it arrives");
+  AddConnectionOptions(command, draft.line);
+  AddModel(command, draft.generate, kModelHelp);
+  AddTextOrIds(command, draft, draft.generate, "--prompt-ids");
+  AddSamplingOptions(command, draft.generate);
+  return command;
+}
+
+CLI::App& AddScore(CLI::App& app, Draft& draft) {
+  CLI::App& command =
+      *app.add_subcommand("score", "Log-likelihoods of a text, or of continuations of it");
+  AddConnectionOptions(command, draft.line);
+  v1::ScoreRequest& request = draft.score;
+  AddModel(command, request, kModelHelp);
+  AddTextOrIds(command, draft, request, "--context-ids,--prompt-ids");
+  // Handled one at a time, so that the two kinds keep their order.
+  AddRepeatable(
+      command, "--continuation", "TEXT", "Score this, after the text",
+      [&request](const std::string& value) { request.add_continuations()->set_text(value); })
+      ->trigger_on_parse();
+  AddRepeatable(command, "--continuation-ids", "ID,ID,...", "The same as token ids",
+                [&request](const std::string& value) {
+                  ParseIds(value, request.add_continuations()->mutable_token_ids()->mutable_ids());
+                })
+      ->trigger_on_parse();
+  AddNumber(command, "--top-k", request, &v1::ScoreRequest::set_top_k,
+            "So many alternatives per token");
+  AddSwitch(command, "--trace", request, &v1::ScoreRequest::set_trace,
+            "With --json: what each gate did, as beta, proj (k^T X) and v");
+  return command;
+}
+
+CLI::App& AddTokenize(CLI::App& app, Draft& draft) {
+  CLI::App& command = *app.add_subcommand("tokenize", "The tokens of a text");
+  AddConnectionOptions(command, draft.line);
+  AddModel(command, draft.tokenize, kModelHelp);
+  AddText(command, draft, draft.tokenize);
+  return command;
+}
+
+CLI::App& AddModels(CLI::App& app, Draft& draft) {
+  CLI::App& command = *app.add_subcommand("models", "The models that are served");
+  AddConnectionOptions(command, draft.line);
+  AddModel(command, draft.model, "This one only");
+  return command;
+}
+
+constexpr char kFooter[] =
+    "deltactl help COMMAND lists the options of a command.\n"
+    "Exit codes: 0; 1: the call failed, its status is on standard error; 2: usage.";
+
+}  // namespace
+
+std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> arguments) {
+  Draft draft;
+  CLI::App app("Generates and scores text with the models of a Deltaserve server.", "deltactl");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer(kFooter);
+  AddConnectionOptions(app, draft.line);
+  const CLI::App& generate = AddGenerate(app, draft);
+  const CLI::App& score = AddScore(app, draft);
+  const CLI::App& tokenize = AddTokenize(app, draft);
+  const CLI::App& models = AddModels(app, draft);
+  std::string topic;
+  const CLI::App& help = *app.add_subcommand("help", "Explain a command");
+  app.get_subcommand("help")->add_option("command", topic);
+
+  if (arguments.empty()) return EarlyExit{kExitUsage, app.help()};
+  try {
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    return EarlyExit{kExitOk, app.help()};
+  } catch (const CLI::ParseError& error) {
+    return EarlyExit{kExitUsage, absl::StrCat("deltactl: ", error.what(), "\n")};
+  }
+
+  if (help) {
+    if (topic.empty()) return EarlyExit{kExitOk, app.help()};
+    const auto commands =
+        app.get_subcommands([&](const CLI::App* command) { return command->get_name() == topic; });
+    if (commands.empty()) {
+      return EarlyExit{kExitUsage, absl::StrCat("deltactl: no command ", topic, "\n")};
+    }
+    return EarlyExit{kExitOk, commands.front()->help("deltactl")};
+  }
+
+  if (generate) draft.line.request = std::move(draft.generate);
+  if (score) draft.line.request = std::move(draft.score);
+  if (tokenize) draft.line.request = std::move(draft.tokenize);
+  if (models) {
+    if (draft.model.model().empty()) {
+      draft.line.request = v1::ListModelsRequest();
+    } else {
+      draft.line.request = std::move(draft.model);
+    }
+  } else if (!draft.has_prompt) {
+    draft.line.text_path = "-";
+  }
+  return std::move(draft.line);
+}
+
+}  // namespace deltaserve::cli

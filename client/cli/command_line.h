@@ -1,0 +1,45 @@
+#ifndef DELTASERVE_CLIENT_CLI_COMMAND_LINE_H_
+#define DELTASERVE_CLIENT_CLI_COMMAND_LINE_H_
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "deltaserve/v1/inference.pb.h"
+
+namespace deltaserve::cli {
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitRpcError = 1;
+inline constexpr int kExitUsage = 2;
+
+// What `deltactl` was asked to do. A flag that was not given leaves its field of the request unset:
+// the defaults are the server's.
+struct CommandLine {
+  using Request = std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
+                               v1::ListModelsRequest, v1::GetModelRequest>;
+
+  std::string address = "127.0.0.1:50051";
+  absl::Duration timeout = absl::InfiniteDuration();
+  bool json = false;
+  // Where the request's text is still to be read from: a path, or "-" for standard input. Unset:
+  // the request has its text or ids already, or takes none.
+  std::optional<std::string> text_path;
+  Request request;
+};
+
+// Help that was asked for, or what is wrong with the usage.
+struct EarlyExit {
+  int code = kExitOk;
+  std::string message;  // for standard output where the code is kExitOk, else for standard error
+};
+
+// `arguments` are those after the program's name. Only their form is judged here (kExitUsage); the
+// ranges of values are the server's to judge.
+std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> arguments);
+
+}  // namespace deltaserve::cli
+
+#endif  // DELTASERVE_CLIENT_CLI_COMMAND_LINE_H_

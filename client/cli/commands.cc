@@ -1,0 +1,90 @@
+#include "client/cli/commands.h"
+
+#include <utility>
+#include <vector>
+
+#include "client/cli/json_output.h"
+#include "client/cli/text_output.h"
+
+namespace deltaserve::cli {
+namespace {
+
+class Runner {
+ public:
+  Runner(const CommandLine& command, const Client& client, std::stop_token interrupt,
+         std::ostream& out, std::ostream& notes)
+      : client_(client),
+        options_{.timeout = command.timeout, .cancellation = std::move(interrupt)},
+        json_(command.json),
+        out_(out),
+        notes_(notes) {}
+
+  absl::Status operator()(const v1::GenerateRequest& request) {
+    if (json_) return PrintJson(client_.Generate(request, options_));
+    GenerationStream stream = client_.GenerateStream(request, options_);
+    GenerationPrinter printer(/*numbered=*/request.n() > 1, out_);
+    v1::GenerateResponse response;
+    v1::GenerateChunk chunk;
+    while (stream.Read(&chunk)) {
+      AppendChunk(chunk, response);
+      printer.Show(response);
+    }
+    printer.Finish(response);
+    absl::Status status = stream.Finish();
+    if (status.ok()) notes_ << Summary(response) << '\n';
+    return status;
+  }
+
+  absl::Status operator()(const v1::ScoreRequest& request) {
+    const absl::StatusOr<v1::ScoreResponse> response = client_.Score(request, options_);
+    if (json_ || !response.ok()) return PrintJson(response);
+    PrintScore(*response, out_);
+    notes_ << Summary(response->usage()) << '\n';
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const v1::TokenizeRequest& request) {
+    const auto response = client_.Tokenize(request.model(), request.text(), options_);
+    if (json_ || !response.ok()) return PrintJson(response);
+    PrintTokens(*response, out_);
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const v1::ListModelsRequest&) {
+    return ShowModels(client_.ListModels(options_));
+  }
+
+  absl::Status operator()(const v1::GetModelRequest& request) {
+    absl::StatusOr<v1::Model> model = client_.GetModel(request.model(), options_);
+    if (!model.ok()) return model.status();
+    return ShowModels(std::vector<v1::Model>{*std::move(model)});
+  }
+
+ private:
+  absl::Status ShowModels(const absl::StatusOr<std::vector<v1::Model>>& models) {
+    if (json_ || !models.ok()) return PrintJson(models);
+    PrintModels(*models, out_);
+    return absl::OkStatus();
+  }
+
+  template <typename Response>
+  absl::Status PrintJson(const absl::StatusOr<Response>& response) {
+    if (response.ok()) out_ << Dump(ToJson(*response)) << '\n';
+    return response.status();
+  }
+
+  const Client& client_;
+  const CallOptions options_;
+  const bool json_;
+  std::ostream& out_;
+  std::ostream& notes_;
+};
+
+}  // namespace
+
+absl::Status RunCommand(const CommandLine& command, const Client& client, std::stop_token interrupt,
+                        std::ostream& out, std::ostream& notes) {
+  return std::visit(Runner(command, client, std::move(interrupt), out, notes), command.request);
+}
+
+}  // namespace deltaserve::cli

@@ -1,0 +1,73 @@
+// The C++ client of a Deltaserve server. Requests and responses are the messages of
+// proto/deltaserve/v1/inference.proto; statuses, defaults and ranges are those of docs/api.md.
+//
+//   deltaserve::Client client = deltaserve::Client::Connect("127.0.0.1:50051");
+//   deltaserve::v1::GenerateRequest request;
+//   request.set_text("Once upon a time");
+//   absl::StatusOr<deltaserve::v1::GenerateResponse> response =
+//       client.Generate(request, {.timeout = absl::Seconds(10)});
+#ifndef DELTASERVE_CLIENT_CPP_CLIENT_H_
+#define DELTASERVE_CLIENT_CPP_CLIENT_H_
+
+#include <grpcpp/channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "client/cpp/call_options.h"
+#include "client/cpp/call_status.h"
+#include "client/cpp/generation_stream.h"
+#include "deltaserve/v1/inference.grpc.pb.h"
+
+namespace deltaserve {
+
+struct ClientOptions {
+  std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: no TLS
+};
+
+// Thread-safe. Copies are cheap and share the connection. Every call blocks until it has ended and
+// may be cancelled or bounded in time (CallOptions); one that fails keeps the server's code and
+// message, and its usage, request id and retry hint are found by call_status.h. Nothing is retried.
+class Client {
+ public:
+  // Returns at once: the first call connects, and a call after a lost connection does so again.
+  // Where no server answers, a call ends with UNAVAILABLE.
+  static Client Connect(const std::string& address, const ClientOptions& options = {});
+
+  // Over a channel of the caller's making.
+  explicit Client(std::shared_ptr<grpc::ChannelInterface> channel);
+
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request,
+                                                const CallOptions& options = {}) const;
+  GenerationStream GenerateStream(const v1::GenerateRequest& request,
+                                  const CallOptions& options = {}) const;
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request,
+                                          const CallOptions& options = {}) const;
+  // The scores of `continuations` after `context`, in their order, for plain text.
+  absl::StatusOr<std::vector<v1::ScoredTokens>> ScoreContinuations(
+      const std::string& model, const std::string& context,
+      absl::Span<const std::string> continuations, const CallOptions& options = {}) const;
+
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const std::string& model, const std::string& text,
+                                                const CallOptions& options = {}) const;
+  absl::StatusOr<std::string> Detokenize(const std::string& model,
+                                         absl::Span<const int32_t> token_ids,
+                                         const CallOptions& options = {}) const;
+
+  absl::StatusOr<std::vector<v1::Model>> ListModels(const CallOptions& options = {}) const;
+  absl::StatusOr<v1::Model> GetModel(const std::string& model,
+                                     const CallOptions& options = {}) const;
+
+ private:
+  std::shared_ptr<v1::InferenceService::StubInterface> stub_;
+};
+
+}  // namespace deltaserve
+
+#endif  // DELTASERVE_CLIENT_CPP_CLIENT_H_
