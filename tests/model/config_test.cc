@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/random_checkpoint.h"
 
@@ -199,7 +200,7 @@ TEST(ModelConfigTest, UnknownKeysAreRefusedByName) {
 TEST(ModelConfigTest, TokenShiftIsRefusedByName) {
   for (const char* key : {"use_k_shift", "use_v_shift"}) {
     EXPECT_THAT(ErrorOf(With(Minimal("ddl_tc"), {{key, true}})),
-                HasSubstr("\"" + std::string(key) + "\" is true, but must be false"));
+                HasSubstr(absl::StrCat("\"", key, "\" is true, but must be false")));
   }
   EXPECT_THAT(ErrorOf(With(Minimal("ddl_tc"), {{"tie_word_embeddings", false}})),
               HasSubstr("\"tie_word_embeddings\" is false, but must be true"));
@@ -210,7 +211,7 @@ TEST(ModelConfigTest, RequiredKeys) {
                           "head_dim", "ddl_variant"}) {
     json config = Minimal("additive");
     config.erase(key);
-    EXPECT_THAT(ErrorOf(config), HasSubstr("\"" + std::string(key) + "\" is missing"));
+    EXPECT_THAT(ErrorOf(config), HasSubstr(absl::StrCat("\"", key, "\" is missing")));
   }
 }
 

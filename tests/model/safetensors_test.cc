@@ -3,14 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tests/support/golden_fixture.h"
 #include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_dir.h"
@@ -29,8 +29,12 @@ std::string HeaderError(const std::string& header, int64_t data_size_bytes) {
 
 std::string Entry(const std::string& name, const std::string& dtype, const std::string& shape,
                   const std::string& offsets) {
-  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
-         ",\"data_offsets\":" + offsets + "}";
+  return absl::StrCat("\"", name, "\":{\"dtype\":\"", dtype, "\",\"shape\":", shape,
+                      ",\"data_offsets\":", offsets, "}");
+}
+
+std::string Header(const std::vector<std::string>& entries) {
+  return absl::StrCat("{", absl::StrJoin(entries, ","), "}");
 }
 
 // Counts from `first` on.
@@ -42,9 +46,9 @@ TensorToWrite Counting(const std::string& name, Shape shape, DType dtype, float 
 
 TEST(SafetensorsHeaderTest, DescribesTheTensors) {
   const std::string header =
-      "{\"__metadata__\":{\"format\":\"pt\"}," + Entry("b", "BF16", "[2,3]", "[8,20]") + "," +
-      Entry("a", "F32", "[2]", "[0,8]") + "," + Entry("empty", "F16", "[0,7]", "[8,8]") + "," +
-      Entry("scalar", "F16", "[]", "[20,22]") + "}   ";
+      Header({"\"__metadata__\":{\"format\":\"pt\"}", Entry("b", "BF16", "[2,3]", "[8,20]"),
+              Entry("a", "F32", "[2]", "[0,8]"), Entry("empty", "F16", "[0,7]", "[8,8]"),
+              Entry("scalar", "F16", "[]", "[20,22]")});
   const absl::StatusOr<TensorTable> table = ParseSafetensorsHeader(header, 22);
   ASSERT_TRUE(table.ok()) << table.status();
   ASSERT_EQ(table->size(), 4u);
@@ -82,25 +86,25 @@ TEST(SafetensorsHeaderTest, LyingEntriesAreRefusedByName) {
        "unknown field \"stride\""},
   };
   for (const auto& test : cases) {
-    EXPECT_THAT(HeaderError("{" + test.entry + "}", 8),
+    EXPECT_THAT(HeaderError(Header({test.entry}), 8),
                 AllOf(HasSubstr("tensor \"a\""), HasSubstr(test.message)));
   }
 }
 
 TEST(SafetensorsHeaderTest, TensorsMustTileTheData) {
-  EXPECT_THAT(HeaderError("{" + Entry("a", "F32", "[2]", "[0,8]") + "," +
-                              Entry("b", "F32", "[2]", "[4,12]") + "}",
-                          12),
-              HasSubstr("tensor \"b\": its data overlaps that of \"a\""));
-  EXPECT_THAT(HeaderError("{" + Entry("a", "F32", "[2]", "[0,8]") + "," +
-                              Entry("b", "F32", "[2]", "[0,8]") + "}",
-                          8),
-              HasSubstr("overlaps"));
-  EXPECT_THAT(HeaderError("{" + Entry("a", "F32", "[2]", "[0,8]") + "," +
-                              Entry("b", "F32", "[2]", "[12,20]") + "}",
-                          20),
-              HasSubstr("tensor \"b\": a gap of 4 bytes"));
-  EXPECT_THAT(HeaderError("{" + Entry("a", "F32", "[2]", "[0,8]") + "}", 11),
+  EXPECT_THAT(
+      HeaderError(Header({Entry("a", "F32", "[2]", "[0,8]"), Entry("b", "F32", "[2]", "[4,12]")}),
+                  12),
+      HasSubstr("tensor \"b\": its data overlaps that of \"a\""));
+  EXPECT_THAT(
+      HeaderError(Header({Entry("a", "F32", "[2]", "[0,8]"), Entry("b", "F32", "[2]", "[0,8]")}),
+                  8),
+      HasSubstr("overlaps"));
+  EXPECT_THAT(
+      HeaderError(Header({Entry("a", "F32", "[2]", "[0,8]"), Entry("b", "F32", "[2]", "[12,20]")}),
+                  20),
+      HasSubstr("tensor \"b\": a gap of 4 bytes"));
+  EXPECT_THAT(HeaderError(Header({Entry("a", "F32", "[2]", "[0,8]")}), 11),
               HasSubstr("the last 3 bytes of the file belong to no tensor"));
 }
 
@@ -110,10 +114,10 @@ TEST(SafetensorsHeaderTest, MalformedHeadersAreRefused) {
   EXPECT_THAT(HeaderError("{\"a\":", 0), HasSubstr("malformed JSON"));
   EXPECT_THAT(HeaderError(std::string(1 << 20, '['), 0), HasSubstr("nested deeper"));
   EXPECT_THAT(HeaderError("{\"__metadata__\":{\"a\":1}}", 0), HasSubstr("__metadata__"));
-  EXPECT_THAT(HeaderError("{" + Entry("a", "F32", "[2]", "[0,8]") + "," +
-                              Entry("a", "F32", "[2]", "[0,8]") + "}",
-                          8),
-              HasSubstr("key \"a\" is given twice"));
+  EXPECT_THAT(
+      HeaderError(Header({Entry("a", "F32", "[2]", "[0,8]"), Entry("a", "F32", "[2]", "[0,8]")}),
+                  8),
+      HasSubstr("key \"a\" is given twice"));
 }
 
 class SafetensorsFileTest : public testing::Test {
