@@ -1,0 +1,23 @@
+// Histogram boundaries: those of vLLM, so that dashboards carry over, but from 1 ms on, since small
+// models answer faster than its first bucket.
+#ifndef DELTASERVE_SERVER_TELEMETRY_BUCKETS_H_
+#define DELTASERVE_SERVER_TELEMETRY_BUCKETS_H_
+
+#include <vector>
+
+namespace deltaserve {
+
+using Buckets = std::vector<double>;
+
+// Seconds.
+Buckets RequestDurationBuckets();
+Buckets TimeToFirstTokenBuckets();
+Buckets InterTokenLatencyBuckets();
+Buckets StepDurationBuckets();
+
+// Tokens or sequences of a step.
+Buckets BatchBuckets();
+
+}  // namespace deltaserve
+
+#endif  // DELTASERVE_SERVER_TELEMETRY_BUCKETS_H_
