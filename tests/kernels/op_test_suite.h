@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -23,6 +24,8 @@ struct OpTestParam {
   std::function<std::unique_ptr<Backend>()> make_backend;
   DType dtype = DType::kF32;
 };
+
+inline void PrintTo(const OpTestParam& param, std::ostream* out) { *out << param.name; }
 
 inline std::string OpTestName(const testing::TestParamInfo<OpTestParam>& info) {
   return info.param.name;

@@ -17,6 +17,22 @@ int64_t PagesPerSequence(TestDevice& device, const Lengths& lengths) {
   return (*std::max_element(lengths.begin(), lengths.end()) + page_tokens - 1) / page_tokens;
 }
 
+// Reports the first difference only.
+void ExpectSameBits(const TokenRows& actual, const TokenRows& expected, const std::string& name) {
+  for (size_t s = 0; s < expected.sequences().size(); ++s) {
+    const std::vector<float>& want = expected.sequences()[s];
+    const std::vector<float>& got = actual.sequences()[s];
+    ASSERT_EQ(got.size(), want.size()) << name;
+    for (size_t i = 0; i < want.size(); ++i) {
+      if (std::bit_cast<uint32_t>(want[i]) == std::bit_cast<uint32_t>(got[i])) continue;
+      ADD_FAILURE() << name << " of sequence " << s << ", token " << i / expected.width()
+                    << ", entry " << i % expected.width() << ": " << got[i] << " and " << want[i]
+                    << " are not the same bits";
+      return;
+    }
+  }
+}
+
 }  // namespace
 
 Schedule OneStep(const Lengths& lengths) {
@@ -152,20 +168,7 @@ void TokenRows::Scatter(const StepRuns& step, const std::vector<float>& values) 
 }
 
 void ExpectSameBits(const OpResults& actual, const OpResults& expected) {
-  for (const auto& [name, rows] : expected) {
-    const TokenRows& other = actual.at(name);
-    for (size_t s = 0; s < rows.sequences().size(); ++s) {
-      const std::vector<float>& want = rows.sequences()[s];
-      const std::vector<float>& got = other.sequences()[s];
-      for (size_t i = 0; i < want.size(); ++i) {
-        if (std::bit_cast<uint32_t>(want[i]) == std::bit_cast<uint32_t>(got[i])) continue;
-        ADD_FAILURE() << name << " of sequence " << s << ", token " << i / rows.width()
-                      << ", entry " << i % rows.width() << ": " << got[i] << " and " << want[i]
-                      << " are not the same bits";
-        return;
-      }
-    }
-  }
+  for (const auto& [name, rows] : expected) ExpectSameBits(actual.at(name), rows, name);
 }
 
 void ExpectNear(const TokenRows& actual, const TokenRows& expected, Tolerance tolerance,
