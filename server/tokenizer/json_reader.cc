@@ -1,6 +1,7 @@
 #include "server/tokenizer/json_reader.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -66,13 +67,13 @@ absl::StatusOr<json> ParseJson(std::string_view text) {
     if (!check.status().ok()) return check.status();
     return value;
   } catch (const json::exception& error) {
+    if (!check.status().ok()) return check.status();
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."; it quotes what it
     // read, of any length and maybe not UTF-8.
     constexpr size_t kMaxMessage = 200;
-    std::string_view message = error.what();
-    message.remove_prefix(std::min(message.find(' ') + 1, message.size()));
-    return absl::InvalidArgumentError(
-        absl::StrCat("malformed JSON: ", absl::CHexEscape(message.substr(0, kMaxMessage))));
+    const std::string message = error.what();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "malformed JSON: ", absl::CHexEscape(message.substr(message.find(' ') + 1, kMaxMessage))));
   }
 }
 
@@ -84,10 +85,12 @@ JsonReader::JsonReader(const json& value, std::string path)
 }
 
 std::string JsonReader::PathTo(std::string_view key) const {
-  return path_.empty() ? std::string(key) : absl::StrCat(path_, ".", key);
+  std::string path = path_;
+  if (!path.empty()) path += '.';
+  return path.append(key);
 }
 
-void JsonReader::Fail(std::string_view key, std::string_view message) {
+void JsonReader::Fail(std::string_view key, const std::string& message) {
   if (status_.ok()) {
     status_ = absl::InvalidArgumentError(absl::StrCat(PathTo(key), " ", message));
   }

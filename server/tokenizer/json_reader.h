@@ -37,7 +37,7 @@ class JsonReader {
   const absl::Status& status() const { return status_; }
 
  private:
-  void Fail(std::string_view key, std::string_view message);
+  void Fail(std::string_view key, const std::string& message);
 
   const nlohmann::json* object_;
   std::string path_;

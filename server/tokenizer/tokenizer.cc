@@ -5,6 +5,7 @@
 #include <limits>
 #include <sstream>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
