@@ -17,6 +17,10 @@ namespace {
 // conversions read "010" as eight and "{}" as nothing.
 using Handler = std::function<void(const std::string& value)>;
 
+// A lone "++" means something to CLI11 wherever it is not an option's value. It goes past it in
+// this disguise.
+constexpr char kPlusPlus[] = "\x01++";
+
 // Thrown by a Handler: why it does not take the value.
 struct BadValue {
   std::string why;
@@ -51,7 +55,7 @@ CLI::Option* AddOption(CLI::App& command, const std::string& name, const std::st
                        const std::string& help, Handler handle) {
   const auto handle_all = [name, handle](const std::vector<std::string>& values) {
     try {
-      for (const std::string& value : values) handle(value);
+      for (const std::string& value : values) handle(value == kPlusPlus ? "++" : value);
     } catch (const BadValue& bad) {
       throw CLI::ValidationError(name, bad.why);
     }
@@ -103,7 +107,7 @@ constexpr char kModelHelp[] = "May be left out where the server has one model on
 // The text as an argument or from --file.
 template <typename Request>
 std::vector<CLI::Option*> AddText(CLI::App& command, Draft& draft, Request& request) {
-  CLI::Option* text = AddOption(command, "text", "",
+  CLI::Option* text = AddOption(command, "text", " ",
                                 "Left out: read from standard input; after -- it may begin with -",
                                 [&draft, &request](const std::string& value) {
                                   request.set_text(value);
@@ -132,6 +136,7 @@ void AddTextOrIds(CLI::App& command, Draft& draft, Request& request, const std::
 
 void AddSamplingOptions(CLI::App& command, v1::GenerateRequest& request) {
   using R = v1::GenerateRequest;
+  command.option_defaults()->group("Sampling");
   AddNumber(command, "--max-tokens", request, &R::set_max_tokens, "At most so many (default 128)");
   AddNumber(command, "--min-tokens", request, &R::set_min_tokens, "No end before so many");
   AddNumber(command, "--temperature", request, &R::set_temperature,
@@ -163,9 +168,6 @@ void AddSamplingOptions(CLI::App& command, v1::GenerateRequest& request) {
   AddNumber(command, "--logprobs", request, &R::set_logprobs,
             "Log-probabilities, with so many alternatives per token");
   AddNumber(command, "-n,--n", request, &R::set_n, "Samples (default 1)");
-  for (CLI::Option* option : command.get_options()) {
-    if (option->get_group() == "Options") option->group("Sampling");
-  }
 }
 
 CLI::App& AddGenerate(CLI::App& app, Draft& draft) {
@@ -221,6 +223,10 @@ constexpr char kFooter[] =
     "deltactl help COMMAND lists the options of a command.\n"
     "Exit codes: 0; 1: the call failed, its status is on standard error; 2: usage.";
 
+std::string NoCommand(const std::string& name) {
+  return absl::StrCat("deltactl: there is no command ", name, "; deltactl help lists them\n");
+}
+
 }  // namespace
 
 std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> arguments) {
@@ -228,6 +234,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   CLI::App app("Generates and scores text with the models of a Deltaserve server.", "deltactl");
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
   app.footer(kFooter);
   AddConnectionOptions(app, draft.line);
   const CLI::App& generate = AddGenerate(app, draft);
@@ -238,23 +245,25 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   const CLI::App& help = *app.add_subcommand("help", "Explain a command");
   app.get_subcommand("help")->add_option("command", topic);
 
-  if (arguments.empty()) return EarlyExit{kExitUsage, app.help()};
+  const std::string overview = app.help();
   try {
-    std::reverse(arguments.begin(), arguments.end());
+    std::replace(arguments.begin(), arguments.end(), std::string("++"), std::string(kPlusPlus));
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
     return EarlyExit{kExitOk, app.help()};
+  } catch (const CLI::RequiredError&) {
+    const std::vector<std::string> unknown = app.remaining();
+    return EarlyExit{kExitUsage, unknown.empty() ? overview : NoCommand(unknown.front())};
   } catch (const CLI::ParseError& error) {
     return EarlyExit{kExitUsage, absl::StrCat("deltactl: ", error.what(), "\n")};
   }
 
   if (help) {
-    if (topic.empty()) return EarlyExit{kExitOk, app.help()};
+    if (topic.empty()) return EarlyExit{kExitOk, overview};
     const auto commands =
         app.get_subcommands([&](const CLI::App* command) { return command->get_name() == topic; });
-    if (commands.empty()) {
-      return EarlyExit{kExitUsage, absl::StrCat("deltactl: no command ", topic, "\n")};
-    }
+    if (commands.empty()) return EarlyExit{kExitUsage, NoCommand(topic)};
     return EarlyExit{kExitOk, commands.front()->help("deltactl")};
   }
 

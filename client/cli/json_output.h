@@ -1,5 +1,15 @@
-// What `deltactl --json` prints: one object a command, numbers at full precision. The fields that
-// scripts may rely on are listed in docs/deltactl.md.
+// What `deltactl --json` prints: one object a command, numbers at full precision.
+//
+//   generate  text, token_ids, finish_reason, usage, request_id, model, seed; with --logprobs also
+//             logprobs: per token id, piece, logprob, top; with -n also samples: the same first
+//             three and logprobs for each (those at the top are the first's)
+//   score     token_ids, token_logprobs, loglik, is_greedy, usage, request_id, model; with --top-k
+//             also top: per token a list of id, piece, logprob. The first token has null for both.
+//             With continuations, these but for the last three stand in a list `continuations`
+//             and only the context's token_ids at the top. With --trace also beta[layer][sublayer]
+//             [token], proj and v[layer][sublayer][token][channel]; sublayer 0 is attention.
+//   tokenize  token_ids, pieces
+//   models    models: a list of every field of v1::Model
 #ifndef DELTASERVE_CLIENT_CLI_JSON_OUTPUT_H_
 #define DELTASERVE_CLIENT_CLI_JSON_OUTPUT_H_
 

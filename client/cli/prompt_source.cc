@@ -1,20 +1,22 @@
 #include "client/cli/prompt_source.h"
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 
 namespace deltaserve::cli {
 namespace {
 
-std::string ReadAll(std::istream& in) {
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+absl::StatusOr<std::string> ReadAll(std::istream& in, const std::string& name) {
+  std::string text;
+  char buffer[1 << 16];
+  while (in.read(buffer, sizeof(buffer)), in.gcount() > 0) text.append(buffer, in.gcount());
+  if (!in.eof()) return absl::NotFoundError(absl::StrCat("cannot read ", name));
+  return text;
 }
 
 absl::Status CheckUtf8(absl::string_view what, const std::string& text) {
@@ -60,16 +62,14 @@ struct CheckTexts {
 }  // namespace
 
 absl::Status ReadPrompt(std::istream& standard_input, CommandLine& command) {
-  if (command.text_path == "-") {
-    std::visit(SetText{ReadAll(standard_input)}, command.request);
-  } else if (command.text_path) {
-    std::ifstream file(*command.text_path, std::ios::binary);
-    std::string text = ReadAll(file);
-    if (!file) {
-      return absl::NotFoundError(
-          absl::StrCat("cannot read ", *command.text_path, ": ", std::strerror(errno)));
-    }
-    std::visit(SetText{std::move(text)}, command.request);
+  if (command.text_path) {
+    std::ifstream file;
+    if (command.text_path != "-") file.open(*command.text_path, std::ios::binary);
+    absl::StatusOr<std::string> text = command.text_path == "-"
+                                           ? ReadAll(standard_input, "standard input")
+                                           : ReadAll(file, *command.text_path);
+    if (!text.ok()) return text.status();
+    std::visit(SetText{*std::move(text)}, command.request);
   }
   return std::visit(CheckTexts(), command.request);
 }

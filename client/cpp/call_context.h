@@ -3,6 +3,7 @@
 
 #include <grpcpp/client_context.h>
 
+#include <algorithm>
 #include <functional>
 #include <stop_token>
 
@@ -17,7 +18,9 @@ class CallContext {
  public:
   explicit CallContext(const CallOptions& options)
       : on_stop_(options.cancellation, [this] { grpc_.TryCancel(); }) {
-    grpc_.set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+    // gRPC takes times before 1970 for the infinite future.
+    const absl::Duration timeout = std::max(options.timeout, absl::ZeroDuration());
+    grpc_.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
   }
 
   grpc::ClientContext& grpc() { return grpc_; }

@@ -13,7 +13,7 @@ struct CallOptions {
   // DEADLINE_EXCEEDED.
   absl::Duration timeout = absl::InfiniteDuration();
   // Stopping its source, from any thread, ends the call with CANCELLED.
-  std::stop_token cancellation;
+  std::stop_token cancellation = {};
 };
 
 }  // namespace deltaserve

@@ -113,7 +113,7 @@ TEST(CommandLineTest, APromptMayLookLikeAnythingAfterTwoDashes) {
   for (const char* prompt : {"--json", "-5", "++", "--", "help", "[1,2]", "{}", " ", "%%"}) {
     EXPECT_EQ(RequestOf<v1::TokenizeRequest>({"tokenize", "--json", "--", prompt}).text(), prompt);
   }
-  for (const char* prompt : {"help", "score", "[1,2]", "{}", " ", "-", "a\nb", "/x", "%%"}) {
+  for (const char* prompt : {"help", "score", "++", "[1,2]", "{}", " ", "-", "a\nb", "/x", "%%"}) {
     EXPECT_EQ(RequestOf<v1::TokenizeRequest>({"tokenize", prompt, "--json"}).text(), prompt);
   }
 }

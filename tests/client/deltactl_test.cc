@@ -30,7 +30,7 @@ std::unique_ptr<Subprocess> Start(std::vector<std::string> arguments,
   return Subprocess::Start(std::move(arguments), input).value();
 }
 
-Ended Run(std::vector<std::string> arguments, absl::string_view input = "") {
+Ended RunToEnd(std::vector<std::string> arguments, absl::string_view input = "") {
   const auto process = Start(std::move(arguments), input);
   const absl::StatusOr<int> exit = process->Wait(kPatience);
   EXPECT_TRUE(exit.ok()) << exit.status();
@@ -76,7 +76,7 @@ class DeltactlTest : public ::testing::Test {
 
 TEST_F(DeltactlTest, GeneratePrintsTheTextAndNotesItsUsage) {
   EchoPrompts();
-  const Ended ended = Run(Command({"generate", "Hello"}));
+  const Ended ended = RunToEnd(Command({"generate", "Hello"}));
   EXPECT_EQ(ended.exit, 0) << ended.err;
   EXPECT_EQ(ended.out, "Hello\n");
   EXPECT_THAT(ended.err, StartsWith("STOP; 2 prompt tokens"));
@@ -84,11 +84,11 @@ TEST_F(DeltactlTest, GeneratePrintsTheTextAndNotesItsUsage) {
 
 TEST_F(DeltactlTest, ThePromptMayComeFromStandardInputOrAFile) {
   EchoPrompts();
-  EXPECT_EQ(Run(Command({"generate"}), "from\nstdin").out, "from\nstdin\n");
+  EXPECT_EQ(RunToEnd(Command({"generate"}), "from\nstdin").out, "from\nstdin\n");
 
   const std::string path = ::testing::TempDir() + "/deltactl_prompt.txt";
   std::ofstream(path) << "from a file";
-  EXPECT_EQ(Run(Command({"generate", "--file", path})).out, "from a file\n");
+  EXPECT_EQ(RunToEnd(Command({"generate", "--file", path})).out, "from a file\n");
 }
 
 TEST_F(DeltactlTest, TextIsShownBeforeTheEnd) {
@@ -111,7 +111,7 @@ TEST_F(DeltactlTest, TextIsShownBeforeTheEnd) {
 
 TEST_F(DeltactlTest, GenerateAsJsonIsOneObject) {
   EchoPrompts();
-  const Ended ended = Run(Command({"generate", "--prompt-ids", "1,2,3", "--json"}));
+  const Ended ended = RunToEnd(Command({"generate", "--prompt-ids", "1,2,3", "--json"}));
 
   EXPECT_EQ(ended.exit, 0) << ended.err;
   EXPECT_EQ(ended.err, "");
@@ -129,8 +129,8 @@ TEST_F(DeltactlTest, ScoreAsJsonIsOneObject) {
     }
     return grpc::Status::OK;
   };
-  const Ended ended =
-      Run(Command({"score", "a", "--continuation-ids", "7", "--continuation-ids", "8", "--json"}));
+  const Ended ended = RunToEnd(
+      Command({"score", "a", "--continuation-ids", "7", "--continuation-ids", "8", "--json"}));
 
   EXPECT_EQ(ended.exit, 0) << ended.err;
   EXPECT_EQ(nlohmann::json::parse(ended.out)["continuations"][1]["loglik"], 8);
@@ -154,12 +154,12 @@ TEST_F(DeltactlTest, TokenizeAndModels) {
     return grpc::Status::OK;
   };
 
-  EXPECT_EQ(Run(Command({"tokenize", "--json"}), "abc\n").out,
+  EXPECT_EQ(RunToEnd(Command({"tokenize", "--json"}), "abc\n").out,
             "{\"token_ids\":[4],\"pieces\":[\"abc\\n\"]}\n");
-  EXPECT_THAT(Run(Command({"tokenize", "abc"})).out, HasSubstr("3  \"abc\""));
-  EXPECT_THAT(Run(Command({"models"})).out, AllOf(StartsWith("NAME"), HasSubstr("first")));
+  EXPECT_THAT(RunToEnd(Command({"tokenize", "abc"})).out, HasSubstr("3  \"abc\""));
+  EXPECT_THAT(RunToEnd(Command({"models"})).out, AllOf(StartsWith("NAME"), HasSubstr("first")));
   EXPECT_EQ(nlohmann::json::parse(
-                Run(Command({"models", "--model", "m", "--json"})).out)["models"][0]["name"],
+                RunToEnd(Command({"models", "--model", "m", "--json"})).out)["models"][0]["name"],
             "m");
 }
 
@@ -169,7 +169,7 @@ TEST_F(DeltactlTest, AnRpcErrorExitsWithOneAndIsExplained) {
     context.AddTrailingMetadata("deltaserve-request-id", "r-77");
     return grpc::Status(grpc::INVALID_ARGUMENT, "top_p must be in (0, 1]");
   };
-  const Ended ended = Run(Command({"generate", "x", "--top-p", "7"}));
+  const Ended ended = RunToEnd(Command({"generate", "x", "--top-p", "7"}));
 
   EXPECT_EQ(ended.exit, 1);
   EXPECT_EQ(ended.out, "");
@@ -177,7 +177,7 @@ TEST_F(DeltactlTest, AnRpcErrorExitsWithOneAndIsExplained) {
 }
 
 TEST_F(DeltactlTest, AnErrorLeavesStandardOutputEmptyUnderJson) {
-  const Ended ended = Run(Command({"score", "x", "--json"}));
+  const Ended ended = RunToEnd(Command({"score", "x", "--json"}));
   EXPECT_EQ(ended.exit, 1);
   EXPECT_EQ(ended.out, "");
   EXPECT_THAT(ended.err, StartsWith("deltactl: UNIMPLEMENTED: "));
@@ -187,7 +187,7 @@ TEST_F(DeltactlTest, TheTimeoutEndsACall) {
   service_.score = [](grpc::ServerContext& context, const v1::ScoreRequest&, v1::ScoreResponse&) {
     return AwaitCancellation(context);
   };
-  const Ended ended = Run(Command({"score", "x", "--timeout", "0.05"}));
+  const Ended ended = RunToEnd(Command({"score", "x", "--timeout", "0.05"}));
   EXPECT_EQ(ended.exit, 1);
   EXPECT_THAT(ended.err, StartsWith("deltactl: DEADLINE_EXCEEDED: "));
 }
@@ -199,12 +199,12 @@ TEST(DeltactlUsageTest, UsageErrorsExitWithTwoAndHelpWithZero) {
                                              {"generate", "x", "--temperature", "warm"},
                                              {"generate", "--file", "/no/such/file"},
                                              {"tokenize", "\xff"}}) {
-    const Ended ended = Run(arguments);
+    const Ended ended = RunToEnd(arguments);
     EXPECT_EQ(ended.exit, 2);
     EXPECT_EQ(ended.out, "");
     EXPECT_NE(ended.err, "");
   }
-  const Ended help = Run({"help", "generate"});
+  const Ended help = RunToEnd({"help", "generate"});
   EXPECT_EQ(help.exit, 0);
   EXPECT_THAT(help.out, HasSubstr("--temperature"));
   EXPECT_EQ(help.err, "");
@@ -216,7 +216,7 @@ TEST(DeltactlUsageTest, NoServerIsAnRpcError) {
     FakeServer gone;
     address = gone.address();
   }
-  const Ended ended = Run({"models", "--address", address});
+  const Ended ended = RunToEnd({"models", "--address", address});
   EXPECT_EQ(ended.exit, 1);
   EXPECT_THAT(ended.err, StartsWith("deltactl: UNAVAILABLE: "));
 }
