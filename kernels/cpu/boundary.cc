@@ -251,54 +251,57 @@ HWY_EXPORT(CrossSpanOfAnyType);
 
 // State entries that are worth waking a worker for.
 constexpr int64_t kGrain = 8192;
-// Tokens of a span that make up for the recomputed ones before it.
-constexpr int64_t kMinSpanTokens = 16;
 
-// A batch cut into spans that may be crossed in any order.
-struct BoundaryPlan {
-  std::vector<BoundarySpan> spans;
-  // Tails of sequences cut in several spans, as they were: the last span may finish first.
+// The batch's tokens cut into equal ranges, one a worker, and those into spans at the ends of runs.
+struct TimeReadPlan {
+  std::vector<std::vector<BoundarySpan>> ranges;
+  // Tails of runs that several ranges share, as they were: the last range may finish first.
   std::vector<std::vector<float>> old_tails;
-  bool recomputes = false;  // a span reads tokens of the one before it
+  bool recomputes = false;  // a span reads tokens of the range before it
 };
 
-BoundaryPlan PlanTimeRead(const BoundaryParams& p, int num_workers) {
+TimeReadPlan PlanTimeRead(const BoundaryParams& p, int64_t num_ranges) {
   const int64_t taps_before = p.read_weight.dim(0) - 1;
   const int64_t tail_size = taps_before * p.src.dim(2);
-  const int64_t span_tokens =
-      std::max(kMinSpanTokens, (p.batch.num_tokens + num_workers - 1) / num_workers);
   const int32_t* offsets = p.batch.query_offsets.As<int32_t>();
   const int32_t* slots = p.batch.state_slot.As<int32_t>();
+  const auto range_begin = [&](int64_t n) { return p.batch.num_tokens * n / num_ranges; };
 
-  BoundaryPlan plan;
+  TimeReadPlan plan;
+  plan.ranges.resize(num_ranges);
+  int64_t range = 0;
   for (int64_t s = 0; s < p.batch.num_sequences; ++s) {
-    const int64_t run = offsets[s], length = offsets[s + 1] - run;
-    const int64_t pieces = (length + span_tokens - 1) / span_tokens;
+    const int64_t run_begin = offsets[s], run_end = offsets[s + 1];
+    if (run_begin == run_end) continue;
+    while (range_begin(range + 1) <= run_begin) ++range;
     float* slot = taps_before > 0 ? p.tails.Row<float>(slots[s]) : nullptr;
     const float* old_tail = slot;
-    if (length == 0 || p.batch.positions.As<int32_t>()[run] == 0) {
+    if (p.batch.positions.As<int32_t>()[run_begin] == 0) {
       old_tail = nullptr;
-    } else if (pieces > 1 && slot != nullptr) {
+    } else if (range_begin(range + 1) < run_end && slot != nullptr) {
       old_tail = plan.old_tails.emplace_back(slot, slot + tail_size).data();
     }
-    for (int64_t piece = 0; piece < pieces; ++piece) {
+    for (int64_t begin = run_begin; begin < run_end;) {
       BoundarySpan span;
-      span.begin = run + length * piece / pieces;
-      span.end = run + length * (piece + 1) / pieces;
-      span.warm_up = std::min(taps_before, span.begin - run);
-      if (span.begin - span.warm_up == run) span.tail_in = old_tail;
-      if (piece == pieces - 1) span.tail_out = slot;
+      span.begin = begin;
+      span.end = std::min(run_end, range_begin(range + 1));
+      span.warm_up = std::min(taps_before, begin - run_begin);
+      if (begin - span.warm_up == run_begin) span.tail_in = old_tail;
+      if (span.end == run_end) span.tail_out = slot;
       plan.recomputes |= span.warm_up > 0;
-      plan.spans.push_back(span);
+      plan.ranges[range].push_back(span);
+      begin = span.end;
+      if (begin < run_end) ++range;
     }
   }
   return plan;
 }
 
 void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
-  const int64_t width = p.src.dim(1) * p.src.dim(2);
-  const bool serial = p.batch.num_tokens * width < 2 * kGrain;
-  const BoundaryPlan plan = PlanTimeRead(p, serial ? 1 : workers.count());
+  const int64_t work = p.batch.num_tokens * p.src.dim(1) * p.src.dim(2);
+  const int64_t num_ranges =
+      std::clamp<int64_t>(std::min(work / kGrain, p.batch.num_tokens), 1, workers.count());
+  const TimeReadPlan plan = PlanTimeRead(p, num_ranges);
   const float* beta = p.write_beta.As<float>();
   const float* v = p.write_v.As<float>();
   std::vector<float> old_beta, old_v;
@@ -310,8 +313,12 @@ void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
     v = old_v.data();
   }
   const auto cross = HWY_DYNAMIC_DISPATCH(CrossSpanOfAnyType);
-  workers.ForEach(static_cast<int64_t>(plan.spans.size()), serial, [&](int64_t n, int worker) {
-    cross(p, plan.spans[n], beta, v, workers.Scratch<float>(worker));
+  workers.ForRanges(num_ranges, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t range = begin; range < end; ++range) {
+      for (const BoundarySpan& span : plan.ranges[range]) {
+        cross(p, span, beta, v, workers.Scratch<float>(worker));
+      }
+    }
   });
 }
 

@@ -42,7 +42,7 @@ dnnl::memory::desc RowMajor(int64_t rows, int64_t columns, DType dtype) {
 class OneDnnPackedLinear : public PackedLinear {
  public:
   OneDnnPackedLinear(int64_t in, int64_t out, DType dtype, dnnl::memory::desc desc,
-                     AlignedMemory data)
+                     std::shared_ptr<void> data)
       : in_(in), out_(out), dtype_(dtype), desc_(desc), data_(std::move(data)) {}
 
   int64_t in_features() const override { return in_; }
@@ -56,7 +56,7 @@ class OneDnnPackedLinear : public PackedLinear {
   int64_t in_, out_;
   DType dtype_;
   dnnl::memory::desc desc_;
-  AlignedMemory data_;
+  std::shared_ptr<void> data_;
 };
 
 // A compiled product of a bucket of rows with any weight of one shape.
@@ -78,7 +78,7 @@ class OneDnnLinear : public LinearKernel {
     try {
       omp_set_num_threads(num_threads_);
       const dnnl::memory::desc desc = PackedLayout(in, out, dtype);
-      AlignedMemory data = AllocateAligned(static_cast<int64_t>(desc.get_size()));
+      std::shared_ptr<void> data = arena_.Allocate(static_cast<int64_t>(desc.get_size()));
       if (data == nullptr) return CannotAllocate(static_cast<int64_t>(desc.get_size()));
       // oneDNN multiplies with [in, out], which is what the transposed strides say.
       const dnnl::memory::desc plain({in, out}, DataType(dtype), dnnl::memory::format_tag::ba);
@@ -192,6 +192,7 @@ class OneDnnLinear : public LinearKernel {
   }
 
   const int num_threads_;
+  WeightArena arena_;
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<Key, Product> products_;

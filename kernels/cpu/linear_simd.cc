@@ -99,7 +99,7 @@ HWY_EXPORT(MultiplyPanel);
 
 class SimdPackedLinear : public PackedLinear {
  public:
-  SimdPackedLinear(int64_t in, int64_t out, AlignedMemory data)
+  SimdPackedLinear(int64_t in, int64_t out, std::shared_ptr<void> data)
       : in_(in), out_(out), data_(std::move(data)) {}
 
   static int64_t SizeBytes(int64_t in, int64_t out) {
@@ -117,7 +117,7 @@ class SimdPackedLinear : public PackedLinear {
 
  private:
   int64_t in_, out_;
-  AlignedMemory data_;
+  std::shared_ptr<void> data_;
 };
 
 class SimdLinear : public LinearKernel {
@@ -128,7 +128,7 @@ class SimdLinear : public LinearKernel {
     if (!matrix.ok()) return matrix.status();
     const int64_t in = matrix->in, out = matrix->out;
     const int64_t size_bytes = SimdPackedLinear::SizeBytes(in, out);
-    AlignedMemory data = AllocateAligned(size_bytes);
+    std::shared_ptr<void> data = arena_.Allocate(size_bytes);
     if (data == nullptr) return CannotAllocate(size_bytes);
     const float* from = static_cast<const float*>(matrix->data);
     float* panel = static_cast<float*>(data.get());
@@ -181,6 +181,7 @@ class SimdLinear : public LinearKernel {
     return staged;
   }
 
+  WeightArena arena_;
   AlignedMemory staging_;
   int64_t staging_bytes_ = 0;
 };

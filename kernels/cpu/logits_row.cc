@@ -1,6 +1,7 @@
 #include "kernels/cpu/logits_row.h"
 
 #include <algorithm>
+#include <bit>
 #include <functional>
 #include <limits>
 #include <numeric>
@@ -71,6 +72,23 @@ void ExpChunks(const float* logits, int64_t vocab, float max, float temperature,
   }
 }
 
+// The weights of logits not below the threshold, summed. Chunks whose maximum is below are skipped.
+double SumAtLeast(const float* logits, const float* weights, const float* maxima, int64_t vocab,
+                  float threshold) {
+  const Vec least = hn::Set(kFloat, threshold);
+  double total = 0;
+  for (int64_t begin = 0; begin < vocab; begin += kChunk) {
+    if (*maxima++ < threshold) continue;
+    Vec sum = hn::Zero(kFloat);
+    ForVectors(std::min(kChunk, vocab - begin), [&](int64_t i, auto extent) HWY_ATTR {
+      const auto kept = hn::Ge(Load(logits + begin + i, extent), least);
+      sum = hn::Add(sum, hn::IfThenElseZero(kept, Load(weights + begin + i, extent)));
+    });
+    total += Sum(sum);
+  }
+  return total;
+}
+
 }  // namespace
 }  // namespace deltaserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -80,6 +98,20 @@ namespace deltaserve::cpu {
 
 HWY_EXPORT(FindMaxima);
 HWY_EXPORT(ExpChunks);
+HWY_EXPORT(SumAtLeast);
+
+namespace {
+
+// Integers in the order of the numbers, and back.
+int32_t OrderOf(float value) {
+  const int32_t bits = std::bit_cast<int32_t>(value);
+  return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
+float FromOrder(int32_t order) {
+  return std::bit_cast<float>(order < 0 ? order ^ 0x7fffffff : order);
+}
+
+}  // namespace
 
 int64_t LogitsRow::ScratchBytes(int64_t vocab) {
   const int64_t num_chunks = (vocab + kChunk - 1) / kChunk;
@@ -135,6 +167,40 @@ double LogitsRow::ComputeWeights(float temperature, float min_weight) const {
   HWY_DYNAMIC_DISPATCH(ExpChunks)
   (logits_, vocab_, max_, temperature, min_weight, weights_, chunk_sums_);
   return std::accumulate(chunk_sums_, chunk_sums_ + num_chunks_, 0.0);
+}
+
+double LogitsRow::KeepNucleus(double target, float temperature, float min_weight) const {
+  const auto sum_at_least = [&](int32_t order) {
+    return HWY_DYNAMIC_DISPATCH(SumAtLeast)(logits_, weights_, chunk_maxima_, vocab_,
+                                            FromOrder(order));
+  };
+  // The highest threshold whose sum reaches the target. Weights further down are zero.
+  int32_t reaches = OrderOf(max_ - 105.0f * temperature), beyond = OrderOf(max_) + 1;
+  while (beyond - static_cast<int64_t>(reaches) > 1) {
+    const auto middle = static_cast<int32_t>((static_cast<int64_t>(reaches) + beyond) / 2);
+    (sum_at_least(middle) >= target ? reaches : beyond) = middle;
+  }
+  const float threshold = FromOrder(reaches);
+  double reached = beyond > OrderOf(max_) ? 0 : sum_at_least(beyond);
+
+  double total = 0;
+  for (int64_t chunk = 0; chunk < num_chunks_; ++chunk) {
+    const int64_t end = std::min(vocab_, (chunk + 1) * kChunk);
+    double sum = 0;
+    for (int64_t id = chunk * kChunk; id < end; ++id) {
+      const float weight = weights_[id];
+      bool kept = logits_[id] > threshold;
+      if (logits_[id] == threshold && (reached < target || reached == 0)) {
+        reached += weight;
+        kept = true;
+      }
+      weights_[id] = kept && weight >= min_weight ? weight : 0;
+      sum += weights_[id];
+    }
+    chunk_sums_[chunk] = sum;
+    total += sum;
+  }
+  return total;
 }
 
 int32_t LogitsRow::Invert(double target) const {

@@ -32,6 +32,10 @@ class LogitsRow {
   // Computes weights e^((logit - max) / temperature), taking those below min_weight as zero.
   // Returns their sum.
   double ComputeWeights(float temperature, float min_weight) const;
+  // Zeroes the last computed weights (with min_weight 0) outside of the smallest set of highest
+  // ids, ties by lowest, whose weights reach `target`, and then those below min_weight. Returns the
+  // sum of the rest.
+  double KeepNucleus(double target, float temperature, float min_weight) const;
   // The first id at which the running sum of the last computed weights exceeds `target`; the last
   // one with a weight where rounding keeps the sum from getting there.
   int32_t Invert(double target) const;

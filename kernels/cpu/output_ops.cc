@@ -30,12 +30,15 @@ double Uniform(const SamplingRow& row) {
                      static_cast<uint32_t>(row.position));
 }
 
+// In double, as few ids need it.
+double Weight(const SamplingRow& row, const LogitsRow& logits, int32_t id) {
+  return std::exp((static_cast<double>(logits[id]) - logits.max()) / row.temperature);
+}
+
 // One of `ids` (best first, ids whose weight is zero among them) that survives min_p.
 int32_t DrawAmong(const SamplingRow& row, const LogitsRow& logits, absl::Span<const int32_t> ids,
                   int32_t* survivors) {
-  const auto weight = [&](int32_t id) {
-    return std::exp((static_cast<double>(logits[id]) - logits.max()) / row.temperature);
-  };
+  const auto weight = [&](int32_t id) { return Weight(row, logits, id); };
   int32_t* end = std::copy_if(ids.begin(), ids.end(), survivors, [&](int32_t id) {
     return weight(id) >= row.min_p && weight(id) > 0;
   });
@@ -51,31 +54,39 @@ int32_t DrawAmong(const SamplingRow& row, const LogitsRow& logits, absl::Span<co
   return end[-1];
 }
 
-// The ids, best first, that top_k and then top_p leave.
-absl::Span<const int32_t> Nucleus(const SamplingRow& row, const LogitsRow& logits) {
-  const bool has_top_k = row.top_k > 0 && row.top_k < logits.vocab();
-  const int64_t limit = has_top_k ? row.top_k : logits.vocab();
-  if (row.top_p >= 1) return logits.Top(limit);
-
-  const auto weight = [&](int32_t id) {
-    return std::exp((static_cast<double>(logits[id]) - logits.max()) / row.temperature);
-  };
-  // Without top_k the nucleus is usually small beside the vocabulary, and found among a few.
-  int64_t count = has_top_k ? limit : std::min<int64_t>(limit, 256);
-  double total = has_top_k ? 0 : logits.ComputeWeights(row.temperature, 0);
-  while (true) {
-    const absl::Span<const int32_t> ids = logits.Top(count);
-    if (has_top_k) {
-      for (int32_t id : ids) total += weight(id);
-    }
-    double reached = 0;
-    int64_t kept = 0;
-    while (kept < count && (kept == 0 || reached < row.top_p * total)) {
-      reached += weight(ids[kept++]);
-    }
-    if (kept < count || count == limit) return ids.first(kept);
-    count = std::min(limit, 8 * count);
+// How many of `ids`, best first, it takes for their weights to reach `target`; one more than there
+// are where they do not.
+int64_t CountToReach(double target, const SamplingRow& row, const LogitsRow& logits,
+                     absl::Span<const int32_t> ids) {
+  double reached = 0;
+  for (size_t n = 0; n < ids.size(); ++n) {
+    reached += Weight(row, logits, ids[n]);
+    if (reached >= target) return static_cast<int64_t>(n) + 1;
   }
+  return static_cast<int64_t>(ids.size()) + 1;
+}
+
+int32_t DrawTopK(const SamplingRow& row, const LogitsRow& logits, int32_t* survivors) {
+  absl::Span<const int32_t> ids = logits.Top(row.top_k);
+  if (row.top_p < 1) {
+    double total = 0;
+    for (int32_t id : ids) total += Weight(row, logits, id);
+    ids =
+        ids.first(std::min<int64_t>(ids.size(), CountToReach(row.top_p * total, row, logits, ids)));
+  }
+  return DrawAmong(row, logits, ids, survivors);
+}
+
+int32_t DrawTopP(const SamplingRow& row, const LogitsRow& logits, int32_t* survivors) {
+  const double target = row.top_p * logits.ComputeWeights(row.temperature, 0);
+  // The nucleus of a trained model is nearly always found among a few.
+  const absl::Span<const int32_t> ids = logits.Top(std::min<int64_t>(256, logits.vocab()));
+  const int64_t count = CountToReach(target, row, logits, ids);
+  if (count <= static_cast<int64_t>(ids.size())) {
+    return DrawAmong(row, logits, ids.first(count), survivors);
+  }
+  const double total = logits.KeepNucleus(target, row.temperature, row.min_p);
+  return logits.Invert(total * Uniform(row));
 }
 
 struct SampleScratch {
@@ -108,9 +119,8 @@ int32_t SampleRow(const SampleParams& p, const SamplingRow& row, const SampleScr
     if (logits.max() == -kInfinity) return -1;
   }
   if (row.temperature == 0) return logits.ArgMax();
-  if (row.top_p < 1 || (row.top_k > 0 && row.top_k < vocab)) {
-    return DrawAmong(row, logits, Nucleus(row, logits), scratch.survivors);
-  }
+  if (row.top_k > 0 && row.top_k < vocab) return DrawTopK(row, logits, scratch.survivors);
+  if (row.top_p < 1) return DrawTopP(row, logits, scratch.survivors);
   const double total = logits.ComputeWeights(row.temperature, row.min_p);
   return logits.Invert(total * Uniform(row));
 }
