@@ -6,11 +6,15 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <random>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/few_rows.h"
 #include "kernels/cpu/linear.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
@@ -18,7 +22,7 @@ namespace deltaserve::cpu {
 namespace {
 
 // A product is compiled for its number of rows, so there are only these: a batch is padded up to
-// one of them, a long prompt cut into some. Streaming weights for one row is as slow as for four.
+// one of them, a long prompt cut into some. Fewer rows are MultiplyFewRows's.
 constexpr int64_t kRowBuckets[] = {4,   8,   16,  24,  32,  48,  64,  96,
                                    128, 192, 256, 384, 512, 768, 1024};
 // Up to here reading the weights once more costs more than padding does.
@@ -41,22 +45,24 @@ dnnl::memory::desc RowMajor(int64_t rows, int64_t columns, DType dtype) {
 
 class OneDnnPackedLinear : public PackedLinear {
  public:
-  OneDnnPackedLinear(int64_t in, int64_t out, DType dtype, dnnl::memory::desc desc,
-                     std::shared_ptr<void> data)
-      : in_(in), out_(out), dtype_(dtype), desc_(desc), data_(std::move(data)) {}
+  OneDnnPackedLinear(int64_t in, int64_t out, dnnl::memory::desc desc, std::shared_ptr<void> data)
+      : in_(in), out_(out), desc_(desc), data_(std::move(data)) {}
 
   int64_t in_features() const override { return in_; }
   int64_t out_features() const override { return out_; }
   int64_t size_bytes() const override { return static_cast<int64_t>(desc_.get_size()); }
-  DType dtype() const { return dtype_; }
   const dnnl::memory::desc& desc() const { return desc_; }
   void* data() const { return data_.get(); }
 
+  // What MultiplyFewRows takes; of width 0 where it would not give oneDNN's bits.
+  const BlockedWeight& blocked() const { return blocked_; }
+  void set_blocked(const BlockedWeight& blocked) { blocked_ = blocked; }
+
  private:
   int64_t in_, out_;
-  DType dtype_;
   dnnl::memory::desc desc_;
   std::shared_ptr<void> data_;
+  BlockedWeight blocked_;
 };
 
 // A compiled product of a bucket of rows with any weight of one shape.
@@ -87,7 +93,10 @@ class OneDnnLinear : public LinearKernel {
       dnnl::stream stream(engine_);
       dnnl::reorder(from, to).execute(stream, from, to);
       stream.wait();
-      return std::make_unique<OneDnnPackedLinear>(in, out, dtype, desc, std::move(data));
+      auto packed = std::make_unique<OneDnnPackedLinear>(in, out, desc, std::move(data));
+      const BlockedWeight blocked = BlockedWeight::From(desc, packed->data());
+      if (blocked.width > 0 && FewRowsAgree(*packed, blocked, dtype)) packed->set_blocked(blocked);
+      return packed;
     } catch (const dnnl::error& error) {
       return absl::InternalError(absl::StrCat("cpu: oneDNN cannot pack a weight of [", out, ", ",
                                               in, "] in ", std::string(Name(dtype)), ": ",
@@ -95,10 +104,14 @@ class OneDnnLinear : public LinearKernel {
     }
   }
 
-  absl::Status Run(const LinearParams& p, Workers&) override {
+  absl::Status Run(const LinearParams& p, Workers& workers) override {
     const auto& weight = static_cast<const OneDnnPackedLinear&>(*p.weight);
     try {
       omp_set_num_threads(num_threads_);
+      if (p.x.dim(0) <= kMaxFewRows && weight.blocked().width > 0) {
+        RunFewRows(weight, p, workers);
+        return absl::OkStatus();
+      }
       for (int64_t row = 0; row < p.x.dim(0);) {
         const int64_t left = p.x.dim(0) - row;
         const int64_t bucket = NextBucket(left);
@@ -106,7 +119,6 @@ class OneDnnLinear : public LinearKernel {
         Multiply(weight, p.x.Rows(row, count), p.y.Rows(row, count), bucket);
         row += count;
       }
-      stream_.wait();
     } catch (const dnnl::error& error) {
       return absl::InternalError(absl::StrCat("cpu: oneDNN cannot multiply ", p.x.shape.ToString(),
                                               " with a weight of [", weight.out_features(), ", ",
@@ -138,6 +150,7 @@ class OneDnnLinear : public LinearKernel {
   }
 
   const Product& Compiled(const Key& key, const dnnl::memory::desc& weight) {
+    const std::lock_guard<std::mutex> lock(products_mutex_);
     auto found = products_.find(key);
     if (found == products_.end()) {
       const dnnl::matmul::primitive_desc desc = Describe(key, weight);
@@ -146,6 +159,48 @@ class OneDnnLinear : public LinearKernel {
       found = products_.emplace(key, std::move(product)).first;
     }
     return found->second;
+  }
+
+  void Execute(const Product& product, dnnl::stream& stream, void* x, void* weight, void* y,
+               void* scratchpad) const {
+    product.primitive.execute(
+        stream, {{DNNL_ARG_SRC, dnnl::memory(product.x, engine_, x)},
+                 {DNNL_ARG_WEIGHTS, dnnl::memory(product.weight, engine_, weight)},
+                 {DNNL_ARG_DST, dnnl::memory(product.y, engine_, y)},
+                 {DNNL_ARG_SCRATCHPAD, dnnl::memory(product.scratchpad, engine_, scratchpad)}});
+    stream.wait();
+  }
+
+  static void RunFewRows(const OneDnnPackedLinear& weight, const LinearParams& p,
+                         const Workers& workers) {
+    constexpr int64_t kGrainBytes = 64 << 10;  // of weights that are worth waking a worker for
+    const BlockedWeight& blocked = weight.blocked();
+    const int64_t block_bytes = blocked.block_size * SizeBytes(p.x.dtype);
+    workers.ForRanges(
+        blocked.NumBlocks(weight.out_features()), kGrainBytes / block_bytes + 1,
+        [&](int64_t begin, int64_t end, int) { MultiplyFewRows(p.x, blocked, p.y, begin, end); });
+  }
+
+  // Rows of a small batch must not depend on which of the two computes them, and oneDNN promises no
+  // order of addition: so every weight is tried once.
+  bool FewRowsAgree(const OneDnnPackedLinear& weight, const BlockedWeight& blocked, DType dtype) {
+    const int64_t in = weight.in_features(), out = weight.out_features();
+    const int64_t rows = kRowBuckets[0];
+    const Product& product = Compiled({in, out, rows, dtype, DType::kF32}, weight.desc());
+    std::vector<float> values(rows * in);
+    std::minstd_rand random;
+    for (float& value : values) value = static_cast<float>(random() % 4096) / 2048.0f - 1.0f;
+    std::vector<float> x(rows * in), expected(rows * out), y(kMaxFewRows * out);
+    Convert(values.data(), DType::kF32, x.data(), dtype, rows * in);
+    const AlignedMemory scratchpad =
+        AllocateAligned(static_cast<int64_t>(product.scratchpad.get_size()));
+    if (scratchpad == nullptr) throw std::bad_alloc();
+    dnnl::stream stream(engine_);
+    Execute(product, stream, x.data(), weight.data(), expected.data(), scratchpad.get());
+    MultiplyFewRows(TensorView(x.data(), dtype, {kMaxFewRows, in}), blocked,
+                    TensorView(y.data(), DType::kF32, {kMaxFewRows, out}), 0,
+                    blocked.NumBlocks(out));
+    return std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) == 0;
   }
 
   // Rows beyond those of x, up to `bucket`, exist in staging memory only.
@@ -168,11 +223,7 @@ class OneDnnLinear : public LinearKernel {
     void* y_data = rows < bucket ? Grow(y_staging_, bucket * y_row_bytes) : y.data;
     void* scratchpad = Grow(scratchpad_, static_cast<int64_t>(product.scratchpad.get_size()));
 
-    product.primitive.execute(
-        stream_, {{DNNL_ARG_SRC, dnnl::memory(product.x, engine_, x_data)},
-                  {DNNL_ARG_WEIGHTS, dnnl::memory(product.weight, engine_, weight.data())},
-                  {DNNL_ARG_DST, dnnl::memory(product.y, engine_, y_data)},
-                  {DNNL_ARG_SCRATCHPAD, dnnl::memory(product.scratchpad, engine_, scratchpad)}});
+    Execute(product, stream_, x_data, weight.data(), y_data, scratchpad);
     if (y_data != y.data) std::memcpy(y.data, y_data, rows * y_row_bytes);
   }
 
@@ -195,7 +246,8 @@ class OneDnnLinear : public LinearKernel {
   WeightArena arena_;
   dnnl::engine engine_;
   dnnl::stream stream_;
-  std::map<Key, Product> products_;
+  std::mutex products_mutex_;
+  std::map<Key, Product> products_;  // guarded by products_mutex_; entries stay
   Staging x_staging_, y_staging_, scratchpad_;
 };
 

@@ -1,0 +1,183 @@
+#include "kernels/cpu/few_rows.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/dtype.h"
+
+// Intrinsics, as Highway has no bf16 dot product of one instruction in this version.
+#define DELTASERVE_AVX512_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+
+namespace deltaserve::cpu {
+namespace {
+
+constexpr int64_t kLanes = 16;
+
+// What one block of outputs needs.
+template <typename T>
+struct BlockProduct {
+  const T* x;  // the first row
+  int64_t x_stride;
+  const T* block;
+  int64_t in;
+};
+
+DELTASERVE_AVX512_BF16 inline void StoreVector(__m512 v, float* to, int64_t count) {
+  const auto lanes = static_cast<__mmask16>(count >= kLanes ? 0xffff : (1 << count) - 1);
+  _mm512_mask_storeu_ps(to, lanes, v);
+}
+DELTASERVE_AVX512_BF16 inline void StoreVector(__m512 v, BFloat16* to, int64_t count) {
+  const auto lanes = static_cast<__mmask16>(count >= kLanes ? 0xffff : (1 << count) - 1);
+  // As oneDNN rounds, subnormals included.
+  const __m256bh rounded = _mm512_cvtneps_pbh(v);
+  _mm256_mask_storeu_epi16(to, lanes, reinterpret_cast<const __m256i&>(rounded));
+}
+
+// acc += x W^T over inputs [begin, end).
+template <int kRows, int kVectors>
+DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<float>& p, int64_t begin,
+                                              int64_t end, __m512 (&acc)[kRows][kVectors]) {
+  const float* weight = p.block + begin * kVectors * kLanes;
+  for (int64_t k = begin; k < end; ++k, weight += kVectors * kLanes) {
+    __m512 w[kVectors];
+    for (int n = 0; n < kVectors; ++n) w[n] = _mm512_loadu_ps(weight + n * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 x = _mm512_set1_ps(p.x[r * p.x_stride + k]);
+      for (int n = 0; n < kVectors; ++n) acc[r][n] = _mm512_fmadd_ps(x, w[n], acc[r][n]);
+    }
+  }
+}
+
+// The same for two inputs: weight is [width, 2], x holds a pair a row.
+template <int kRows, int kVectors>
+DELTASERVE_AVX512_BF16 inline void AccumulatePair(const BFloat16* weight, const int32_t (&x)[kRows],
+                                                  __m512 (&acc)[kRows][kVectors]) {
+  __m512i w[kVectors];
+  for (int n = 0; n < kVectors; ++n) w[n] = _mm512_loadu_si512(weight + n * 2 * kLanes);
+  for (int r = 0; r < kRows; ++r) {
+    const __m512i pair = _mm512_set1_epi32(x[r]);
+    for (int n = 0; n < kVectors; ++n) {
+      acc[r][n] = _mm512_dpbf16_ps(acc[r][n], reinterpret_cast<const __m512bh&>(pair),
+                                   reinterpret_cast<const __m512bh&>(w[n]));
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<BFloat16>& p, int64_t begin,
+                                              int64_t end, __m512 (&acc)[kRows][kVectors]) {
+  const BFloat16* weight = p.block + begin * kVectors * kLanes;
+  int32_t x[kRows];
+  int64_t k = begin;
+  for (; k + 2 <= end; k += 2, weight += 2 * kVectors * kLanes) {
+    for (int r = 0; r < kRows; ++r) std::memcpy(&x[r], p.x + r * p.x_stride + k, sizeof(x[r]));
+    AccumulatePair(weight, x, acc);
+  }
+  if (k == end) return;
+  for (int r = 0; r < kRows; ++r) x[r] = p.x[r * p.x_stride + k].bits;
+  AccumulatePair(weight, x, acc);
+}
+
+template <int kRows, int kVectors>
+DELTASERVE_AVX512_BF16 inline void SetZero(__m512 (&acc)[kRows][kVectors]) {
+  for (int r = 0; r < kRows; ++r) {
+    for (int n = 0; n < kVectors; ++n) acc[r][n] = _mm512_setzero_ps();
+  }
+}
+
+// y: [kRows, count] of the block's outputs.
+template <int kRows, int kVectors, typename T, typename Y>
+DELTASERVE_AVX512_BF16 void MultiplyBlock(const BlockProduct<T>& p, Y* y, int64_t y_stride,
+                                          int64_t count) {
+  const int64_t chunk = p.in <= 1024 ? 512 : 1024;
+  __m512 total[kRows][kVectors];
+  SetZero(total);
+  Accumulate(p, 0, std::min(p.in, chunk), total);
+  for (int64_t begin = chunk; begin < p.in; begin += chunk) {
+    __m512 acc[kRows][kVectors];
+    SetZero(acc);
+    Accumulate(p, begin, std::min(p.in, begin + chunk), acc);
+    for (int r = 0; r < kRows; ++r) {
+      for (int n = 0; n < kVectors; ++n) total[r][n] = _mm512_add_ps(total[r][n], acc[r][n]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int n = 0; n < kVectors; ++n) {
+      const int64_t left = count - n * kLanes;
+      if (left > 0) StoreVector(total[r][n], y + r * y_stride + n * kLanes, left);
+    }
+  }
+}
+
+template <int kVectors, typename T, typename Y>
+void MultiplyBlockOfRows(int64_t rows, const BlockProduct<T>& p, Y* y, int64_t y_stride,
+                         int64_t count) {
+  switch (rows) {
+    case 1:
+      return MultiplyBlock<1, kVectors>(p, y, y_stride, count);
+    case 2:
+      return MultiplyBlock<2, kVectors>(p, y, y_stride, count);
+    case 3:
+      return MultiplyBlock<3, kVectors>(p, y, y_stride, count);
+    case kMaxFewRows:
+      return MultiplyBlock<kMaxFewRows, kVectors>(p, y, y_stride, count);
+  }
+}
+
+template <typename T, typename Y>
+void MultiplyBlocks(const TensorView& x, const BlockedWeight& weight, const TensorView& y,
+                    int64_t begin, int64_t end) {
+  for (int64_t block = begin; block < end; ++block) {
+    const BlockProduct<T> product{x.As<const T>(), x.row_stride,
+                                  static_cast<const T*>(weight.data) + block * weight.block_size,
+                                  x.dim(1)};
+    const int64_t first = block * weight.width;
+    Y* out = y.As<Y>() + first;
+    const int64_t count = std::min(weight.width, y.dim(1) - first);
+    switch (weight.width / kLanes) {
+      case 1:
+        MultiplyBlockOfRows<1>(x.dim(0), product, out, y.row_stride, count);
+        break;
+      case 2:
+        MultiplyBlockOfRows<2>(x.dim(0), product, out, y.row_stride, count);
+        break;
+      case 3:
+        MultiplyBlockOfRows<3>(x.dim(0), product, out, y.row_stride, count);
+        break;
+      case 4:
+        MultiplyBlockOfRows<4>(x.dim(0), product, out, y.row_stride, count);
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+BlockedWeight BlockedWeight::From(const dnnl::memory::desc& weight, const void* data) {
+  const dnnl_memory_desc_t& desc = weight.data;
+  if (desc.format_kind != dnnl_blocked || desc.ndims != 2) return {};
+  const dnnl_blocking_desc_t& blocks = desc.format_desc.blocking;
+  const bool pairs = desc.data_type == dnnl_bf16;
+  const int64_t width = blocks.inner_blks[1];
+  const int64_t inner_inputs = blocks.inner_blks[0] * (pairs ? 2 : 1);
+  const bool known = blocks.inner_nblks == (pairs ? 3 : 2) && blocks.inner_idxs[0] == 0 &&
+                     blocks.inner_idxs[1] == 1 &&
+                     (!pairs || (blocks.inner_idxs[2] == 0 && blocks.inner_blks[2] == 2)) &&
+                     width % kLanes == 0 && width <= 4 * kLanes &&
+                     blocks.strides[0] == inner_inputs * width &&
+                     blocks.strides[1] == desc.padded_dims[0] * width;
+  return known ? BlockedWeight{data, width, blocks.strides[1]} : BlockedWeight{};
+}
+
+void MultiplyFewRows(const TensorView& x, const BlockedWeight& weight, const TensorView& y,
+                     int64_t begin, int64_t end) {
+  VisitDType(x.dtype, [&](auto x_type) {
+    VisitDType(y.dtype, [&](auto y_type) {
+      MultiplyBlocks<decltype(x_type), decltype(y_type)>(x, weight, y, begin, end);
+    });
+  });
+}
+
+}  // namespace deltaserve::cpu
