@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <iterator>
 #include <string>
 
 #include "nlohmann/json.hpp"
@@ -47,7 +48,8 @@ ModelConfig RandomConfig(uint64_t seed) {
   config.rope_base = random.Pick({10000.0, 500.0, 1e6});
   config.rms_norm_eps = random.Pick({1e-5, 1e-6, 1e-2});
   config.mup = random.Chance(0.3);
-  config.hidden_size_base = random.Pick<int64_t>({16, 64, 200});
+  config.hidden_size_base =
+      random.Integer(config.hidden_size / 2, 2 * config.hidden_size);  // logits of like size
 
   if (!config.is_ddl()) {
     if (random.Chance(0.4)) config.mlp_hidden_mult = random.Pick({1.0, 2.5, 4.0});
