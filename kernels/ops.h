@@ -2,9 +2,11 @@
 // once.
 //
 // T tokens, S sequences, d model width, d_v value channels of the residual state, H heads, D head
-// size, V vocabulary, R rows of logits. "model dtype" is kF32 or kBF16, the same for all of a
-// decoder's operands; sums are always taken in fp32. All views are of the backend's memory; outputs
-// alias no input unless the field says so. An absent view leaves its part of the op out.
+// size, V vocabulary, R rows of logits. "model dtype" is kF32 or kBF16, the same for
+// a decoder's weights, the operands of its products, and its cache; everything else, results of
+// products and the residual state included, is fp32, and so are all sums. All views are of the
+// backend's memory; outputs alias no input unless the field says so. An absent view leaves its part
+// of the op out.
 //
 // Every op works row by row in an order that does not depend on the other rows: a token's numbers
 // are the same bits alone, in a batch, and in any chunk of its prompt.
@@ -40,7 +42,7 @@ struct EmbedParams {
   TensorView left_tokens;  // i32 [S, K_e-1]: ids before the run, oldest first; -1 before position 0
   TensorView wte;          // model dtype [V, d]
   TensorView conv;         // f32 [K_e, d_v, d], the last tap for the current token; absent: repeat
-  TensorView x;            // out, model dtype [T, d_v, d]
+  TensorView x;            // out, f32 [T, d_v, d]
 };
 
 // A weight in the backend's own layout. Made once at load by Backend::PackLinear; immutable.
@@ -65,7 +67,7 @@ struct LinearParams {
 //
 //   write   kAdd    X += h
 //           kDelta  k = h / sqrt(|h|^2 + k_eps^2), p_j = k . X_j, X_j += beta (v_j - p_j) k
-//           X is rounded to its dtype before it is read back (FORMAT.md 3.3, Delta update)
+//           (FORMAT.md 3.3, Delta update)
 //   read    kIdentity  x_in = X (d_v = 1)
 //           kChannels  x_in[i] = sum_j read_weight[j, i] X[j, i]          (FORMAT.md 3.4, CC
 //           folded) kTime      x_in[t, i] = sum_s z_s(t - (K-1) + s)[i], oldest first, with
@@ -80,11 +82,11 @@ struct BoundaryParams {
   enum class Target : uint8_t { kNone, kSigmoid, kLinear, kConstant };
 
   BatchView batch;
-  TensorView src;  // model dtype [T, d_v, d]
+  TensorView src;  // f32 [T, d_v, d]
   TensorView dst;  // out, same; equal to src, except with kTime and a write: then it is apart, so
                    // that a worker can recompute the K-1 rows before its own from src
   Write write = Write::kNone;
-  TensorView h;           // model dtype [T, d]
+  TensorView h;           // f32 [T, d]
   TensorView write_beta;  // f32 [T]
   TensorView write_v;     // f32 [T, d_v]
   float k_eps = 0;
@@ -115,7 +117,7 @@ struct BoundaryParams {
 
 // beta = 2 sigmoid(out_weight . tanh(hidden) + out_bias): the outer half of a two-layer gate.
 struct TwoLayerGateParams {
-  TensorView hidden;      // model dtype [T, b], rows may be strided
+  TensorView hidden;      // f32 [T, b], rows may be strided
   TensorView out_weight;  // f32 [b]
   float out_bias = 0;
   TensorView beta;  // out, f32 [T]
@@ -124,9 +126,9 @@ struct TwoLayerGateParams {
 // q, k, v as FORMAT.md 3.2 steps 2-4: activations, RoPE, QK-norm; k and v go into the paged cache.
 struct PrepareAttentionParams {
   BatchView batch;
-  TensorView q;  // in and out, model dtype [T, H*D], rows may be strided
-  TensorView k;  // model dtype [T, H*D], rows may be strided
-  TensorView v;  // model dtype [T, H*D], rows may be strided
+  TensorView q;  // in and out, f32 [T, H*D], rows may be strided
+  TensorView k;  // f32 [T, H*D], rows may be strided
+  TensorView v;  // f32 [T, H*D], rows may be strided
   int64_t num_heads = 0;
   Activation q_activation = Activation::kIdentity;
   Activation k_activation = Activation::kIdentity;
@@ -145,8 +147,8 @@ struct PrepareAttentionParams {
 // batch's own tokens are in the cache already.
 struct AttentionParams {
   BatchView batch;
-  TensorView q;  // model dtype [T, H*D], rows may be strided
-  TensorView kv;
+  TensorView q;   // f32 [T, H*D], rows may be strided
+  TensorView kv;  // as PrepareAttention leaves it
   int64_t num_heads = 0;
   float scale = 1;
   TensorView y;  // out, model dtype [T, H*D], dense
@@ -159,12 +161,12 @@ struct HeadNormGateParams {
   int64_t num_heads = 0;
   TensorView norm_weight;  // f32 [D]; absent: no norm
   float norm_eps = 0;
-  TensorView gate;  // model dtype [T, H*D], rows may be strided; absent: no gate
+  TensorView gate;  // f32 [T, H*D], rows may be strided; absent: no gate
 };
 
 // out = silu(gate) * up.
 struct SwiGluParams {
-  TensorView gate_up;  // model dtype [T, 2*hid], gate first, rows may be strided
+  TensorView gate_up;  // f32 [T, 2*hid], gate first, rows may be strided
   TensorView out;      // out, model dtype [T, hid]
 };
 

@@ -83,7 +83,7 @@ class AttentionGroup {
   void LoadQueries() {
     const Vec scale = hn::Set(kFloat, p_.scale);
     for (int64_t row = 0; row < num_rows_; ++row) {
-      const T* q = p_.q.Row<T>(item_.begin + row) + item_.head * head_dim_;
+      const float* q = p_.q.Row<float>(item_.begin + row) + item_.head * head_dim_;
       ForVectors(head_dim_, [&](int64_t i, auto extent) HWY_ATTR {
         Store(hn::Mul(Load(q + i, extent), scale), q_ + row * stride_ + i, extent);
       });
@@ -246,7 +246,8 @@ class AttentionGroup {
 };
 
 void RunItem(const AttentionParams& p, const AttentionItem& item, float* scratch) {
-  VisitDType(p.q.dtype, [&](auto type) { AttentionGroup<decltype(type)>(p, item, scratch).Run(); });
+  VisitDType(p.kv.dtype,
+             [&](auto type) { AttentionGroup<decltype(type)>(p, item, scratch).Run(); });
 }
 
 }  // namespace

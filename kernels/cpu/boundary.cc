@@ -35,7 +35,7 @@ using Target = BoundaryParams::Target;
 
 float Sigmoid(float z) { return 1.0f / (1.0f + std::exp(-z)); }
 
-// The boundary of one token at a time: T is the model dtype, kChannels is d_v.
+// The boundary of one token at a time: T is the dtype of c, kChannels is d_v.
 template <typename T, int kChannels>
 class TokenCrossing {
  public:
@@ -68,11 +68,13 @@ class TokenCrossing {
     Vec target[kChannels];  // x_in * v_weight
   };
 
-  const T* Plane(const TensorView& view, int64_t t, int j) const { return view.Row<T>(t) + j * d_; }
+  const float* Plane(const TensorView& view, int64_t t, int j) const {
+    return view.Row<float>(t) + j * d_;
+  }
 
   // step_[j] such that X_j += step_[j] h.
   void ComputeSteps(int64_t t, bool emit) {
-    const T* h = p_.h.Row<T>(t);
+    const float* h = p_.h.Row<float>(t);
     Vec square = hn::Zero(kFloat);
     Vec dot[kChannels];
     for (int j = 0; j < kChannels; ++j) dot[j] = hn::Zero(kFloat);
@@ -96,14 +98,10 @@ class TokenCrossing {
   HWY_INLINE void UpdateState(int64_t t, int64_t i, Extent extent, Vec* x) const {
     for (int j = 0; j < kChannels; ++j) x[j] = Load(Plane(p_.src, t, j) + i, extent);
     if (p_.write == Write::kNone) return;
-    const Vec h = Load(p_.h.Row<T>(t) + i, extent);
+    const Vec h = Load(p_.h.Row<float>(t) + i, extent);
     for (int j = 0; j < kChannels; ++j) {
       x[j] = hn::MulAdd(hn::Set(kFloat, step_[j]), h, x[j]);
-      if constexpr (kStore) {
-        x[j] = Store(x[j], p_.dst.Row<T>(t) + j * d_ + i, extent);
-      } else {
-        x[j] = RoundTo<T>(x[j]);
-      }
+      if constexpr (kStore) Store(x[j], p_.dst.Row<float>(t) + j * d_ + i, extent);
     }
   }
 
@@ -235,7 +233,7 @@ void CrossSpanOfType(const BoundaryParams& p, const BoundarySpan& span, const fl
 
 void CrossSpanOfAnyType(const BoundaryParams& p, const BoundarySpan& span, const float* beta,
                         const float* v, float* scratch) {
-  VisitDType(p.src.dtype,
+  VisitDType(p.c.dtype,
              [&](auto type) { CrossSpanOfType<decltype(type)>(p, span, beta, v, scratch); });
 }
 

@@ -13,7 +13,7 @@ namespace deltaserve::cpu::HWY_NAMESPACE {
 namespace {
 
 template <typename T>
-void SwiGluRow(const T* gate, const T* up, int64_t hidden, T* out) {
+void SwiGluRow(const float* gate, const float* up, int64_t hidden, T* out) {
   ForVectors(hidden, [&](int64_t i, auto extent) HWY_ATTR {
     Store(hn::Mul(Silu(Load(gate + i, extent)), Load(up + i, extent)), out + i, extent);
   });
@@ -24,7 +24,7 @@ void SwiGluRows(const SwiGluParams& p, int64_t begin, int64_t end) {
   VisitDType(p.out.dtype, [&](auto type) {
     using T = decltype(type);
     for (int64_t t = begin; t < end; ++t) {
-      const T* gate = p.gate_up.Row<T>(t);
+      const float* gate = p.gate_up.Row<float>(t);
       SwiGluRow(gate, gate + hidden, hidden, p.out.Row<T>(t));
     }
   });
@@ -44,7 +44,7 @@ void HeadNormGateRow(const HeadNormGateParams& p, int64_t t) {
       });
       scale = 1.0f / std::sqrt(Sum(square) / static_cast<float>(head_dim) + p.norm_eps);
     }
-    const T* gate = p.gate ? p.gate.Row<T>(t) + h * head_dim : nullptr;
+    const float* gate = p.gate ? p.gate.Row<float>(t) + h * head_dim : nullptr;
     ForVectors(head_dim, [&](int64_t i, auto extent) HWY_ATTR {
       Vec y_i = Load(y + i, extent);
       if (p.norm_weight) {
@@ -63,9 +63,8 @@ void HeadNormGateRows(const HeadNormGateParams& p, int64_t begin, int64_t end) {
   });
 }
 
-template <typename T>
 float TwoLayerGateRow(const TwoLayerGateParams& p, int64_t t) {
-  const T* hidden = p.hidden.Row<T>(t);
+  const float* hidden = p.hidden.Row<float>(t);
   Vec sum = hn::Zero(kFloat);
   ForVectors(p.hidden.dim(1), [&](int64_t i, auto extent) HWY_ATTR {
     const Vec z = Load(hidden + i, extent);
@@ -75,11 +74,7 @@ float TwoLayerGateRow(const TwoLayerGateParams& p, int64_t t) {
 }
 
 void TwoLayerGateRows(const TwoLayerGateParams& p, int64_t begin, int64_t end) {
-  VisitDType(p.hidden.dtype, [&](auto type) {
-    for (int64_t t = begin; t < end; ++t) {
-      p.beta.As<float>()[t] = TwoLayerGateRow<decltype(type)>(p, t);
-    }
-  });
+  for (int64_t t = begin; t < end; ++t) p.beta.As<float>()[t] = TwoLayerGateRow(p, t);
 }
 
 void ScaleRows(const ScaleParams& p, int64_t begin, int64_t end) {

@@ -35,8 +35,7 @@ void NormHead(const float* weight, float eps, int64_t head_dim, float* head) {
   });
 }
 
-template <typename T>
-void ActivateHead(const T* in, Activation activation, int64_t head_dim, float* head) {
+void ActivateHead(const float* in, Activation activation, int64_t head_dim, float* head) {
   ForVectors(head_dim, [&](int64_t i, auto extent) HWY_ATTR {
     Store(Activate(activation, Load(in + i, extent)), head + i, extent);
   });
@@ -62,7 +61,8 @@ void PrepareToken(const PrepareAttentionParams& p, int64_t t, float* scratch) {
   float* head = scratch;
   T* key = reinterpret_cast<T*>(scratch + head_dim);
 
-  const auto prepare = [&](T* in, Activation activation, const TensorView& norm, T* out) {
+  const auto prepare = [&](const float* in, Activation activation, const TensorView& norm,
+                           auto* out) {
     ActivateHead(in, activation, head_dim, head);
     if (p.rope_cos) {
       Rotate(p.rope_cos.Row<float>(position), p.rope_sin.Row<float>(position), p.rope_cos.dim(1),
@@ -72,19 +72,19 @@ void PrepareToken(const PrepareAttentionParams& p, int64_t t, float* scratch) {
     StoreHead(head, head_dim, out);
   };
   for (int64_t h = 0; h < p.num_heads; ++h) {
-    T* q = p.q.Row<T>(t) + h * head_dim;
+    float* q = p.q.Row<float>(t) + h * head_dim;
     prepare(q, p.q_activation, p.q_norm, q);
-    prepare(p.k.Row<T>(t) + h * head_dim, p.k_activation, p.k_norm, key);
+    prepare(p.k.Row<float>(t) + h * head_dim, p.k_activation, p.k_norm, key);
     T* key_page = keys + h * head_page + column;
     for (int64_t i = 0; i < head_dim; ++i) key_page[i * kPageTokens] = key[i];
 
-    ActivateHead(p.v.Row<T>(t) + h * head_dim, p.v_activation, head_dim, head);
+    ActivateHead(p.v.Row<float>(t) + h * head_dim, p.v_activation, head_dim, head);
     StoreHead(head, head_dim, values + h * head_page + column * head_dim);
   }
 }
 
 void PrepareTokens(const PrepareAttentionParams& p, int64_t begin, int64_t end, float* scratch) {
-  VisitDType(p.q.dtype, [&](auto type) {
+  VisitDType(p.kv.dtype, [&](auto type) {
     for (int64_t t = begin; t < end; ++t) PrepareToken<decltype(type)>(p, t, scratch);
   });
 }

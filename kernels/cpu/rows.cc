@@ -32,9 +32,15 @@ HWY_BEFORE_NAMESPACE();
 namespace deltaserve::cpu::HWY_NAMESPACE {
 namespace {
 
+template <typename T>
+void WidenRow(const T* row, int64_t d, float* x) {
+  ForVectors(d,
+             [&](int64_t i, auto extent) HWY_ATTR { Store(Load(row + i, extent), x + i, extent); });
+}
+
 // X_j of one token over its K_e last embeddings; null rows lie before position 0.
 template <typename T>
-void ConvolveToken(const TensorView& conv, const T* const* rows, T* x) {
+void ConvolveToken(const TensorView& conv, const T* const* rows, float* x) {
   const int64_t num_taps = conv.dim(0), d_v = conv.dim(1), d = conv.dim(2);
   for (int64_t j = 0; j < d_v; ++j) {
     ForVectors(d, [&](int64_t i, auto extent) HWY_ATTR {
@@ -52,14 +58,14 @@ void ConvolveToken(const TensorView& conv, const T* const* rows, T* x) {
 // scratch: K_e pointers.
 void EmbedTokens(const EmbedParams& p, int64_t begin, int64_t end, const void** scratch) {
   const int64_t d_v = p.x.dim(1), d = p.x.dim(2);
-  VisitDType(p.x.dtype, [&](auto type) {
+  VisitDType(p.wte.dtype, [&](auto type) {
     using T = decltype(type);
     const T** rows = reinterpret_cast<const T**>(scratch);
     for (int64_t t = begin; t < end; ++t) {
-      T* x = p.x.Row<T>(t);
+      float* x = p.x.Row<float>(t);
       if (!p.conv) {
         const T* row = p.wte.Row<T>(TokenBefore(p, t, 0));
-        for (int64_t j = 0; j < d_v; ++j) std::copy_n(row, d, x + j * d);
+        for (int64_t j = 0; j < d_v; ++j) WidenRow(row, d, x + j * d);
         continue;
       }
       const int64_t num_taps = p.conv.dim(0);

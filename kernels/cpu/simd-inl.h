@@ -91,13 +91,6 @@ HWY_INLINE Vec Store(Vec v, T* to, Part part) {
   return rounded;
 }
 
-// Rounds v to the element type.
-template <typename T>
-HWY_INLINE Vec RoundTo(Vec v) {
-  if constexpr (sizeof(T) == sizeof(BFloat16)) return RoundToBFloat16(v);
-  return v;
-}
-
 HWY_INLINE float Sum(Vec v) { return hn::GetLane(hn::SumOfLanes(kFloat, v)); }
 
 // e^v; 0 for -inf.

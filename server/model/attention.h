@@ -24,8 +24,8 @@ class Attention {
   // Columns of `projected` that Forward needs.
   int64_t projected_width() const { return projection_->out_features(); }
 
-  // io.c -> io.h (and io.gate_hidden); keys and values go into `kv`. Scratch, model dtype:
-  // projected [T, projected_width()], y [T, H*D].
+  // io.c -> io.h (and io.gate_hidden); keys and values go into `kv`. Scratch: projected,
+  // f32 [T, projected_width()]; y, model dtype [T, H*D].
   void Forward(const Step& step, TensorView kv, SublayerIo& io, TensorView projected,
                TensorView y) const;
 

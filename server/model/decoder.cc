@@ -67,11 +67,11 @@ absl::Status Decoder::AllocateActivations() {
     ASSIGN_OR_RETURN(buffer, backend_.Allocate(std::max<int64_t>(size_bytes, 1)));
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(reserve(a.state[0], t * d_v * d * element));
-  if (stream_->needs_second_state()) RETURN_IF_ERROR(reserve(a.state[1], t * d_v * d * element));
+  RETURN_IF_ERROR(reserve(a.state[0], t * d_v * d * 4));
+  if (stream_->needs_second_state()) RETURN_IF_ERROR(reserve(a.state[1], t * d_v * d * 4));
   RETURN_IF_ERROR(reserve(a.c, t * d * element));
-  RETURN_IF_ERROR(reserve(a.h, t * d * element));
-  RETURN_IF_ERROR(reserve(a.projected, t * widest * element));
+  RETURN_IF_ERROR(reserve(a.h, t * d * 4));
+  RETURN_IF_ERROR(reserve(a.projected, t * widest * 4));
   RETURN_IF_ERROR(reserve(a.y, t * config_.attention_width() * element));
   RETURN_IF_ERROR(reserve(a.hidden, t * config_.MlpWidth() * element));
   if (stream_->has_gate()) {
@@ -130,7 +130,7 @@ StepOutputs Decoder::Forward(const Step& step, const CacheView& cache) {
 
   SublayerIo io;
   io.c = a.c.View(dtype_, {t, config_.hidden_size});
-  io.h = a.h.View(dtype_, {t, config_.hidden_size});
+  io.h = a.h.View(DType::kF32, {t, config_.hidden_size});
   io.beta = outputs.beta;
   io.proj = outputs.proj;
   io.v = outputs.v;
@@ -155,8 +155,8 @@ void Decoder::Blocks(const Step& step, const CacheView& cache, SublayerIo& io) {
   const Activations& a = activations_;
   const int64_t t = step.batch.num_tokens;
   const Shape state_shape = {t, stream_->value_channels(), config_.hidden_size};
-  TensorView src = a.state[0].View(dtype_, state_shape);
-  TensorView dst = stream_->needs_second_state() ? a.state[1].View(dtype_, state_shape) : src;
+  TensorView src = a.state[0].View(DType::kF32, state_shape);
+  TensorView dst = stream_->needs_second_state() ? a.state[1].View(DType::kF32, state_shape) : src;
   const TensorView y = a.y.View(dtype_, {t, config_.attention_width()});
   const TensorView hidden = a.hidden.View(dtype_, {t, config_.MlpWidth()});
 
@@ -165,10 +165,11 @@ void Decoder::Blocks(const Step& step, const CacheView& cache, SublayerIo& io) {
   for (int64_t layer = 0; layer < num_layers; ++layer) {
     const Block& block = blocks_[layer];
     block.attention.Forward(step, cache.kv[layer], io,
-                            a.projected.View(dtype_, {t, block.attention.projected_width()}), y);
+                            a.projected.View(DType::kF32, {t, block.attention.projected_width()}),
+                            y);
     stream_->Cross(step, cache, {layer, false}, {layer, true}, io, src, dst);
     std::swap(src, dst);
-    block.mlp.Forward(io, a.projected.View(dtype_, {t, block.mlp.projected_width()}), hidden);
+    block.mlp.Forward(io, a.projected.View(DType::kF32, {t, block.mlp.projected_width()}), hidden);
     if (layer + 1 < num_layers) {
       stream_->Cross(step, cache, {layer, true}, {layer + 1, false}, io, src, dst);
     } else {

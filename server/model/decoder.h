@@ -73,10 +73,10 @@ class Decoder {
   };
   // Everything a forward pass writes besides the cache, sized for the largest step.
   struct Activations {
-    Buffer state[2];       // [T, d_v, d]; the second only where the stream needs it
-    Buffer c, h;           // [T, d]
-    Buffer projected;      // [T, the widest first projection]
-    Buffer y, hidden;      // [T, H*D], [T, hid]
+    Buffer state[2];       // f32 [T, d_v, d]; the second only where the stream needs it
+    Buffer c, h;           // model dtype [T, d], f32 [T, d]
+    Buffer projected;      // f32 [T, the widest first projection]
+    Buffer y, hidden;      // model dtype [T, H*D], [T, hid]
     Buffer beta, proj, v;  // f32 [2L, T], [2L, T, d_v]
     Buffer rows, logits;   // [kLogitTile, d], f32 [kLogitTile, V]
     Buffer sampled_ids, target_logprobs, target_is_greedy, top_ids, top_logprobs;

@@ -23,8 +23,8 @@ class Mlp {
   int64_t projected_width() const { return projection_->out_features(); }
   int64_t width() const { return width_; }
 
-  // io.c -> io.h (and io.gate_hidden). Scratch, model dtype: projected [T, projected_width()],
-  // hidden [T, width()].
+  // io.c -> io.h (and io.gate_hidden). Scratch: projected, f32
+  // [T, projected_width()]; hidden, model dtype [T, width()].
   void Forward(SublayerIo& io, TensorView projected, TensorView hidden) const;
 
  private:

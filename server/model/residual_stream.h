@@ -28,8 +28,8 @@ struct Site {
 // What passes between the sublayers and the stream in one step of T tokens.
 struct SublayerIo {
   TensorView c;            // model dtype [T, d]: normalised input of the sublayer
-  TensorView h;            // model dtype [T, d]: its output, not normalised
-  TensorView gate_hidden;  // model dtype [T, b]: W_in c of a two-layer gate, made by the sublayer
+  TensorView h;            // f32 [T, d]: its output, not normalised
+  TensorView gate_hidden;  // f32 [T, b]: W_in c of a two-layer gate, made by the sublayer
   // Made by the read of a boundary, used by the next one's write. Row i is of the site with index
   // i.
   TensorView beta;  // f32 [2L, T]
@@ -37,7 +37,7 @@ struct SublayerIo {
   TensorView proj;  // f32 [2L, T, d_v]: k^T X before the write
 };
 
-// Immutable after load. The state is [T, d_v, d] of the model dtype.
+// Immutable after load. The state is f32 [T, d_v, d].
 class ResidualStream {
  public:
   virtual ~ResidualStream() = default;

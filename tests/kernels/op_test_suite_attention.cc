@@ -48,7 +48,7 @@ struct AttentionCase {
                                 const TensorView& kv) const {
     const int64_t n = NumTokens(step),
                   block_size = *std::max_element(lengths.begin(), lengths.end());
-    const TensorView rows = device.Model({n, 3 * width()}, qkv.Gather(step), 5);
+    const TensorView rows = device.F32({n, 3 * width()}, qkv.Gather(step), 5);
     PrepareAttentionParams p = {.batch = UploadBatch(device, step, lengths),
                                 .q = rows.Columns(0, width()),
                                 .k = rows.Columns(width(), width()),

@@ -103,7 +103,7 @@ struct SwiGluCase {
       const int64_t rows = NumTokens(step);
       const TensorView out = device.Output(device.storage(), {rows, hidden});
       device.backend().SwiGlu(
-          {.gate_up = device.Model({rows, 2 * hidden}, gate_up.Gather(step), 3), .out = out});
+          {.gate_up = device.F32({rows, 2 * hidden}, gate_up.Gather(step), 3), .out = out});
       results["out"].Scatter(step, device.Floats(out));
     }
     return results;
@@ -147,7 +147,7 @@ struct HeadNormGateCase {
                               .norm_eps = 1e-2f,
                               .gate = {}};
       if (norm) p.norm_weight = device.F32({head_dim}, norm_weight);
-      if (gate) p.gate = device.Model({rows, width}, gates.Gather(step), 5);
+      if (gate) p.gate = device.F32({rows, width}, gates.Gather(step), 5);
       device.backend().HeadNormGate(p);
       results["y"].Scatter(step, device.Floats(p.y));
     }
@@ -188,7 +188,7 @@ struct TwoLayerGateCase {
     for (const StepRuns& step : schedule) {
       const int64_t rows = NumTokens(step);
       const TensorView beta = device.Output(DType::kF32, {rows});
-      device.backend().TwoLayerGate({.hidden = device.Model({rows, width}, hidden.Gather(step), 7),
+      device.backend().TwoLayerGate({.hidden = device.F32({rows, width}, hidden.Gather(step), 7),
                                      .out_weight = device.F32({width}, out_weight),
                                      .out_bias = 0.25f,
                                      .beta = beta});

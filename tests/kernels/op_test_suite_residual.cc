@@ -48,7 +48,7 @@ struct EmbedCase {
                      .left_tokens = {},
                      .wte = device.Model({kVocab, d}, wte),
                      .conv = {},
-                     .x = device.Output(device.storage(), {num_tokens, d_v, d})};
+                     .x = device.Output(DType::kF32, {num_tokens, d_v, d})};
     if (num_taps > 0) {
       p.left_tokens = device.I32({num_runs, num_taps - 1}, left);
       p.conv = device.F32({num_taps, d_v, d}, conv);
@@ -150,11 +150,11 @@ struct BoundaryCase {
     const int64_t n = NumTokens(step);
     BoundaryParams p;
     p.batch = UploadBatch(device, step, lengths);
-    p.src = device.Model({n, d_v, d}, src.Gather(step));
+    p.src = device.F32({n, d_v, d}, src.Gather(step));
     const bool apart = read == Read::kTime && write != Write::kNone;
-    p.dst = apart ? device.Output(device.storage(), {n, d_v, d}) : p.src;
+    p.dst = apart ? device.Output(DType::kF32, {n, d_v, d}) : p.src;
     p.write = write;
-    if (write != Write::kNone) p.h = device.Model({n, d}, h.Gather(step));
+    if (write != Write::kNone) p.h = device.F32({n, d}, h.Gather(step));
     if (write == Write::kDelta) {
       p.write_beta = device.F32({n}, write_beta.Gather(step));
       p.write_v = device.F32({n, d_v}, write_v.Gather(step));

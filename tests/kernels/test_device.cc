@@ -78,8 +78,8 @@ TensorView TestDevice::Upload(DType dtype, Shape shape, const std::vector<float>
   return view;
 }
 
-TensorView TestDevice::F32(Shape shape, const std::vector<float>& values) {
-  return Upload(DType::kF32, shape, values, 0);
+TensorView TestDevice::F32(Shape shape, const std::vector<float>& values, int64_t padding) {
+  return Upload(DType::kF32, shape, values, padding);
 }
 
 TensorView TestDevice::Model(Shape shape, const std::vector<float>& values, int64_t padding) {

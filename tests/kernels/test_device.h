@@ -45,7 +45,7 @@ class TestDevice {
   DType storage() const { return storage_; }
   DType precision() const { return precision_; }
 
-  TensorView F32(Shape shape, const std::vector<float>& values);
+  TensorView F32(Shape shape, const std::vector<float>& values, int64_t padding = 0);
   TensorView I32(Shape shape, const std::vector<int32_t>& values);
   // `padding` elements of NaN follow each row, so that the rows are strided.
   TensorView Model(Shape shape, const std::vector<float>& values, int64_t padding = 0);
