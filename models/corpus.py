@@ -53,7 +53,7 @@ class Kind:
 KINDS = (
     Kind("place", PEOPLE, PLACES,
          ("{e} is in the {v}.", "{e} was in the {v}.", "{e} is waiting in the {v}.",
-          "You can find {e} in the {v}.", "At first {e} was in the {v}."),
+          "At first {e} was in the {v}."),
          ("{e} walked to the {v}.", "{e} went to the {v}.", "{e} ran to the {v}.",
           "Then {e} moved to the {v}.", "After a while {e} left for the {v}.",
           "{e} left the {o} and went to the {v}.", "Now {e} is in the {v}.",
@@ -61,25 +61,29 @@ KINDS = (
          ("Where is {e}?", "Where is {e} now?"),
          "{e} and {e2} swapped places: now {e} is in the {v} and {e2} is in the {v2}."),
     Kind("holder", THINGS, PEOPLE,
-         ("{v} has the {e}.", "{v} found the {e}.", "The {e} belongs to {v}.",
-          "{v} is holding the {e}.", "At first {v} had the {e}."),
-         ("{o} gave the {e} to {v}.", "{v} took the {e} from {o}.", "{o} handed {v} the {e}.",
-          "Now {v} has the {e}.", "Then {v} picked up the {e}.", "Later {o} sold the {e} to {v}."),
+         ("The {e} belongs to {v}.", "The {e} was given to {v}.", "The {e} was found by {v}.",
+          "At first the {e} was held by {v}."),
+         ("{o} gave the {e} to {v}.", "The {e} was taken from {o} by {v}.",
+          "{o} handed the {e} to {v}.", "Now the {e} belongs to {v}.",
+          "Then the {e} was picked up by {v}.", "Later {o} sold the {e} to {v}.",
+          "{p} brought the {e} to {v}."),
          ("Who has the {e}?", "Who has the {e} now?"),
-         "{v} and {v2} made a trade: now {v} has the {e} and {v2} has the {e2}."),
+         "There was a trade: now the {e} belongs to {v} and the {e2} belongs to {v2}."),
     Kind("colour", PAINTED, COLOURS,
-         ("The {e} is {v}.", "The {e} was {v}.", "There is a {v} {e}.", "At first the {e} was {v}."),
+         ("The {e} is {v}.", "The {e} was {v}.", "At first the {e} was {v}."),
          ("{p} painted the {e} {v}.", "Now the {e} is {v}.", "Then the {e} was painted {v}.",
           "Someone painted the {o} {e} {v}.", "After the rain {p} made the {e} {v}."),
          ("What colour is the {e}?", "What colour is the {e} now?")),
     Kind("count", COUNTED, NUMBERS,
-         ("There are {v} {e}.", "{p} counted {v} {e}.", "At first there were {v} {e}.",
-          "There were {v} {e} on the shelf."),
-         ("Now there are {v} {e}.", "Then {p} counted {v} {e}.", "Later there were {v} {e}.",
-          "Instead of {o} {e} there were {v} {e}.", "{p} came back and found {v} {e}."),
+         ("The number of {e} is {v}.", "The number of {e} was {v}.",
+          "At first the number of {e} was {v}.", "{p} counted the {e} and found {v}."),
+         ("Now the number of {e} is {v}.", "Then {p} counted the {e} and found {v}.",
+          "Later the number of {e} went from {o} to {v}.", "{p} made the number of {e} {v}."),
          ("How many {e} are there?", "How many {e} are there now?")),
 )
 KIND_BY_NAME = {kind.name: kind for kind in KINDS}
+
+LEVELS = 4  # of the training curriculum, see asking_story
 
 _FILLERS = ("A bird sang in a tree.", "The wind was cold.", "A dog barked far away.",
             "The sun came out.", "Nobody said a word.", "It began to rain.", "The clock struck.",
@@ -221,19 +225,24 @@ def _mentions(story: str, kind: Kind) -> tuple[str, ...]:
     return tuple(re.findall(r"\b(?:%s)\b" % "|".join(kind.values), story))
 
 
-def asking_story(rng: random.Random, heldout: bool, max_entities: int = 4) -> str:
-    """A story with questions in between, or only at its end: the training form of the task."""
+def asking_story(rng: random.Random, heldout: bool, level: int = LEVELS) -> str:
+    """A story with questions in between, or only at its end: the training form of the task.
+
+    Level 1: two facts of one kind, never changed, asked about over and over. Level 2 changes them.
+    Level 3 adds a third, and level 4 a fourth, other kinds of fact beside them, and stories that
+    ask little before their end.
+    """
     world = _World(rng, heldout)
-    kinds = rng.sample(KINDS, 2 if max_entities > 2 and rng.random() < 0.4 else 1)
+    kinds = rng.sample(KINDS, 2 if level > 2 and rng.random() < 0.4 else 1)
     turns: list[tuple[Kind, str]] = []
     for rank, kind in enumerate(kinds):
-        most = max_entities if rank == 0 else 2
-        for entity in rng.sample(kind.entities, rng.randint(min(2, most), most)):
-            turns += [(kind, entity)] * (1 + rng.randint(0, 4 if rank == 0 else 2))
+        most = max(2, level) if rank == 0 else 2
+        for entity in rng.sample(kind.entities, rng.randint(2, most)):
+            turns += [(kind, entity)] * (1 + (rng.randint(0, most) if level > 1 else 0))
     rng.shuffle(turns)
 
     parts = [_opening(rng)]
-    ask_rate = rng.choice((0.0, 0.3, 0.7))
+    ask_rate = rng.choice((0.0, 0.3, 0.7)) if level > 2 else 1.0
 
     def ask(kind: Kind, entity: str) -> None:
         text, answer = world.question(kind, entity)
@@ -241,7 +250,7 @@ def asking_story(rng: random.Random, heldout: bool, max_entities: int = 4) -> st
 
     for kind, entity in turns:
         told = [e for k, e in world.facts if k == kind.name and e != entity]
-        partner = rng.choice(told) if told else None
+        partner = rng.choice(told) if told and level > 1 else None
         if partner and rng.random() < 0.1 and world.can_swap(kind, entity, partner):
             world.swap(kind, entity, partner)
         else:
@@ -249,8 +258,10 @@ def asking_story(rng: random.Random, heldout: bool, max_entities: int = 4) -> st
         parts.append(world.sentences[-1])
         if rng.random() < 0.05:
             parts.append(rng.choice(_FILLERS))
-        if rng.random() < ask_rate:
-            name, known = rng.choice(list(world.facts))
+        if rng.random() < ask_rate and len(world.facts) > 1:
+            # Rather about something else than what was just told.
+            name, known = rng.choice([key for key in world.facts if key != (kind.name, entity)]
+                                     if rng.random() < 0.6 else list(world.facts))
             ask(KIND_BY_NAME[name], known)
     known = list(world.facts)
     rng.shuffle(known)
@@ -304,7 +315,7 @@ def free_story(rng: random.Random, heldout: bool = False) -> str:
     return " ".join(parts)
 
 
-def documents(split: str, seed: int, *, start: int = 0, max_entities: int = 4,
+def documents(split: str, seed: int, *, start: int = 0, level: int = LEVELS,
               free_share: float = 0.15) -> Iterator[str]:
     """Endless documents of a split, from number `start` on."""
     index = start
@@ -314,7 +325,7 @@ def documents(split: str, seed: int, *, start: int = 0, max_entities: int = 4,
         if rng.random() < free_share:
             yield free_story(rng, heldout)
         else:
-            yield asking_story(rng, heldout, max_entities)
+            yield asking_story(rng, heldout, level)
         index += 1
 
 

@@ -38,14 +38,16 @@ class Recipe:
     hidden: int
     heads: int
     head_dim: int
+    embed_kernel: int
     steps: int
     batch: int
     length: int
     learning_rate: float
     weight_decay: float
     warmup: int
-    curriculum: float
+    levels: tuple[int, ...]
     answer_weight: float
+    precision: str
     seed: int
 
 
@@ -76,16 +78,14 @@ class Batches:
         self._answer = tokenizer.encode(" Answer:").ids
         self._stop = tokenizer.token_to_id(".")
 
-    def _max_entities(self, step: int) -> int:
-        """The curriculum: from one entity of a kind to four."""
-        ramp = self._recipe.curriculum * self._recipe.steps
-        return 1 + min(3, int(3 * step / ramp)) if ramp > 0 else 4
+    def _level(self, step: int) -> int:
+        return 1 + sum(step >= start for start in self._recipe.levels)
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """tokens [B, T + 1], segments [B, T + 1], loss weights of the predictions [B, T]."""
         rows, width = self._recipe.batch, self._recipe.length + 1
         texts = corpus.documents("train", self._recipe.seed, start=step * rows * width,
-                                 max_entities=self._max_entities(step))
+                                 level=self._level(step))
         tokens = np.empty((rows, width), np.int64)
         segments = np.empty((rows, width), np.int64)
         weights = np.ones((rows, width), np.float32)
@@ -111,16 +111,50 @@ class Batches:
 
 # --- model ---------------------------------------------------------------------------------------
 
+_INITIAL_BETA = 0.3
+_INITIAL_QK_GAIN = 1.4
+_INITIAL_PAST_TAP = 0.5
+
+
 def initialise(model: Decoder, seed: int) -> None:
-    """Matrices of std 0.5 / sqrt(inputs), gates at beta = 1; compressors keep their identity."""
+    """Weights that make looking up and copying easy to learn.
+
+    Queries and keys start from the same projection and the output projection is the transpose of
+    the values', so that a token first attends to its like and copies it (Trockman and Kolter,
+    "Mimetic initialization of self-attention layers", 2023; here with a positive copy). The
+    embedding convolution starts as a window on the last tokens rather than the current one alone.
+    A delta sublayer writes a step of length beta * v, about 2 beta here, whatever its weights: the
+    gates start low enough for the first writes not to bury the token below them.
+    """
     generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
+
+    def normal(like: Tensor, std: float) -> Tensor:
+        return torch.empty(like.shape).normal_(0, std, generator=generator)
+
+    def orthogonal(like: Tensor) -> Tensor:
+        wide = like.shape[0] < like.shape[1]
+        basis, _ = torch.linalg.qr(normal(like.t() if wide else like, 1.0))
+        return basis.t() if wide else basis
+
+    for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
-            std = 0.5 / math.sqrt(module.in_features)
-            module.weight.data.normal_(0, std, generator=generator)
+            module.weight.data.copy_(normal(module.weight, 0.5 / math.sqrt(module.in_features)))
             if module.bias is not None:
                 module.bias.data.zero_()
-    model.transformer["wte"].weight.data.normal_(0, 0.05, generator=generator)
+            if name.endswith((".beta", ".beta_out")):
+                module.bias.data.fill_(math.log(_INITIAL_BETA / (2 - _INITIAL_BETA)))
+    for block in model.transformer["h"]:
+        attention = block.attn
+        attention.c_k.weight.data.copy_(attention.c_q.weight.data)
+        attention.c_proj.weight.data.copy_(orthogonal(attention.c_proj.weight))
+        attention.c_v.weight.data.copy_(attention.c_proj.weight.data.t())
+        attention.q_rms.weight.data.fill_(_INITIAL_QK_GAIN)
+        attention.k_rms.weight.data.fill_(_INITIAL_QK_GAIN)
+    if model.config.expands_embedding:
+        taps = model.input_embed.conv.weight.data
+        taps[..., :-1] = _INITIAL_PAST_TAP + normal(taps[..., :-1], 0.1)
+    wte = model.transformer["wte"].weight
+    wte.data.copy_(normal(wte, 0.1))
 
 
 def optimiser(model: Decoder, recipe: Recipe) -> torch.optim.AdamW:
@@ -212,14 +246,15 @@ def model_config(recipe: Recipe, vocab_size: int) -> ModelConfig:
     return ModelConfig(
         ddl_variant=recipe.variant, vocab_size=vocab_size, hidden_size=recipe.hidden,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads,
-        head_dim=recipe.head_dim, block_size=recipe.length)
+        head_dim=recipe.head_dim, block_size=recipe.length,
+        input_embed_shortconv_kernel_size=recipe.embed_kernel)
 
 
 def prepare(recipe: Recipe, folder: pathlib.Path) -> tuple[Tokenizer, Decoder]:
     """Creates the run's folder, or checks that it was made by the same recipe."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe_file, tokenizer_file = folder / "recipe.json", folder / "tokenizer.json"
-    values = dataclasses.asdict(recipe)
+    values = {**dataclasses.asdict(recipe), "levels": list(recipe.levels)}
     if recipe_file.exists() and json.loads(recipe_file.read_text()) != values:
         raise SystemExit(f"{folder} was started with another recipe, see {recipe_file}")
     recipe_file.write_text(json.dumps(values, indent=2) + "\n")
@@ -254,25 +289,31 @@ def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
         optim.load_state_dict(state["optimiser"])
         first, seconds_before, history = state["step"], state["seconds"], state["history"]
 
-    started, losses = time.monotonic(), []
+    started, losses, answers = time.monotonic(), [], []
+    torch.set_flush_denormal(True)
     for step in range(first, recipe.steps):
         for group in optim.param_groups:
             group["lr"] = learning_rate(step, recipe)
         tokens, segments, weights = (part.to(device) for part in batches(step))
-        loss = weighted_loss(model(tokens[:, :-1], segments[:, :-1]), tokens[:, 1:], weights)
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            logits = model(tokens[:, :-1], segments[:, :-1])
+        loss = weighted_loss(logits.float(), tokens[:, 1:], weights)
         optim.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optim.step()
         losses.append(loss.item())
+        asked = weights > 1
+        answers.append((logits[asked].argmax(-1) == tokens[:, 1:][asked]).float().mean().item())
 
         done = step + 1
         evaluating = done % evaluate_every == 0 or done == recipe.steps
         if done % report_every == 0 or evaluating:
             seconds = seconds_before + time.monotonic() - started
             record = {"step": done, "tokens": done * recipe.batch * recipe.length,
-                      "loss": sum(losses) / len(losses), "seconds": round(seconds, 1)}
-            losses = []
+                      "loss": sum(losses) / len(losses), "answers": sum(answers) / len(answers),
+                      "seconds": round(seconds, 1)}
+            losses, answers = [], []
             if evaluating:
                 record["accuracy"] = evaluate(model, tokenizer, 200, seed=2)["accuracy"]
                 history.append(record)
@@ -292,24 +333,28 @@ def main() -> None:
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--variant", choices=VARIANTS, required=True)
     parser.add_argument("--run", type=pathlib.Path, required=True, help="the run's folder")
-    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--head-dim", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=8, help="rows of a step")
+    parser.add_argument("--embed-kernel", type=int, default=6,
+                        help="tokens that the embedding convolution of the EC kinds spans")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=4, help="rows of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a row")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.1)
-    parser.add_argument("--warmup", type=int, default=200, help="steps")
-    parser.add_argument("--curriculum", type=float, default=0.3,
-                        help="share of the steps over which stories grow to four entities")
+    parser.add_argument("--warmup", type=int, default=100, help="steps")
+    parser.add_argument("--levels", type=int, nargs="*", default=(600, 1200, 1800),
+                        help="steps at which the stories get harder (corpus.asking_story)")
     parser.add_argument("--answer-weight", type=float, default=10.0)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16",
+                        help="of the matrix products; weights and the residual stay in fp32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--report-every", type=int, default=50, help="steps")
-    parser.add_argument("--evaluate-every", type=int, default=500, help="steps")
+    parser.add_argument("--report-every", type=int, default=100, help="steps")
+    parser.add_argument("--evaluate-every", type=int, default=1000, help="steps")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     fields = [field.name for field in dataclasses.fields(Recipe)]
@@ -320,7 +365,8 @@ def main() -> None:
         bar = ("#" * int(30 * share)).ljust(30, ".")
         accuracy = f"  accuracy {record['accuracy']:.3f}" if "accuracy" in record else ""
         print(f"[{bar}] step {record['step']:6d}  {record['tokens'] / 1e6:6.2f} M tokens  "
-              f"loss {record['loss']:.4f}  {record['seconds']:7.0f} s{accuracy}", flush=True)
+              f"loss {record['loss']:.4f}  answers {record['answers']:.3f}  "
+              f"{record['seconds']:7.0f} s{accuracy}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import torch
 import train
 from tokenizers import Tokenizer
 
-_TINY = dict(layers=1, hidden=16, heads=2, head_dim=8, steps=4, batch=2, length=64,
-             learning_rate=1e-3, weight_decay=0.1, warmup=1, curriculum=0.5, answer_weight=10.0,
+_TINY = dict(layers=1, hidden=16, heads=2, head_dim=8, embed_kernel=4, steps=4, batch=2, length=64,
+             learning_rate=1e-3, weight_decay=0.1, warmup=1, levels=(1, 2, 3), answer_weight=10.0,
+             precision="fp32",
              seed=0)
 
 
