@@ -87,42 +87,45 @@ DELTASERVE_AVX512_BF16 inline void SetZero(__m512 (&acc)[kRows][kVectors]) {
   }
 }
 
-// y: [kRows, count] of the block's outputs.
-template <int kRows, int kVectors, typename T, typename Y>
-DELTASERVE_AVX512_BF16 void MultiplyBlock(const BlockProduct<T>& p, Y* y, int64_t y_stride,
-                                          int64_t count) {
-  const int64_t chunk = p.in <= 1024 ? 512 : 1024;
-  __m512 total[kRows][kVectors];
-  SetZero(total);
-  Accumulate(p, 0, std::min(p.in, chunk), total);
-  for (int64_t begin = chunk; begin < p.in; begin += chunk) {
-    __m512 acc[kRows][kVectors];
-    SetZero(acc);
-    Accumulate(p, begin, std::min(p.in, begin + chunk), acc);
-    for (int r = 0; r < kRows; ++r) {
-      for (int n = 0; n < kVectors; ++n) total[r][n] = _mm512_add_ps(total[r][n], acc[r][n]);
-    }
-  }
+// total += x W^T over one chunk of inputs, for rows [row, row + kRows). Each row's chain starts
+// anew in a chunk, but for the first one.
+template <int kRows, int kVectors, typename T>
+DELTASERVE_AVX512_BF16 void AddChunk(const BlockProduct<T>& p, int64_t row, int64_t begin,
+                                     int64_t end, __m512 (*total)[kVectors]) {
+  BlockProduct<T> product = p;
+  product.x += row * p.x_stride;
+  __m512 acc[kRows][kVectors];
+  SetZero(acc);
+  Accumulate(product, begin, end, acc);
   for (int r = 0; r < kRows; ++r) {
     for (int n = 0; n < kVectors; ++n) {
-      const int64_t left = count - n * kLanes;
-      if (left > 0) StoreVector(total[r][n], y + r * y_stride + n * kLanes, left);
+      total[row + r][n] = begin == 0 ? acc[r][n] : _mm512_add_ps(total[row + r][n], acc[r][n]);
     }
   }
 }
 
+// y: [rows, count] of the block's outputs. A chunk of the weight comes from memory for the first
+// rows and from cache for the others.
 template <int kVectors, typename T, typename Y>
-void MultiplyBlockOfRows(int64_t rows, const BlockProduct<T>& p, Y* y, int64_t y_stride,
-                         int64_t count) {
-  switch (rows) {
-    case 1:
-      return MultiplyBlock<1, kVectors>(p, y, y_stride, count);
-    case 2:
-      return MultiplyBlock<2, kVectors>(p, y, y_stride, count);
-    case 3:
-      return MultiplyBlock<3, kVectors>(p, y, y_stride, count);
-    case kMaxFewRows:
-      return MultiplyBlock<kMaxFewRows, kVectors>(p, y, y_stride, count);
+DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p, Y* y,
+                                          int64_t y_stride, int64_t count) {
+  const int64_t chunk = p.in <= 1024 ? 512 : 1024;
+  __m512 total[kMaxFewRows][kVectors];
+  for (int64_t begin = 0; begin < p.in; begin += chunk) {
+    const int64_t end = std::min(p.in, begin + chunk);
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4) AddChunk<4>(p, row, begin, end, total);
+    if (row + 2 <= rows) {
+      AddChunk<2>(p, row, begin, end, total);
+      row += 2;
+    }
+    if (row < rows) AddChunk<1>(p, row, begin, end, total);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int n = 0; n < kVectors; ++n) {
+      const int64_t left = count - n * kLanes;
+      if (left > 0) StoreVector(total[r][n], y + r * y_stride + n * kLanes, left);
+    }
   }
 }
 
@@ -138,16 +141,16 @@ void MultiplyBlocks(const TensorView& x, const BlockedWeight& weight, const Tens
     const int64_t count = std::min(weight.width, y.dim(1) - first);
     switch (weight.width / kLanes) {
       case 1:
-        MultiplyBlockOfRows<1>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<1>(x.dim(0), product, out, y.row_stride, count);
         break;
       case 2:
-        MultiplyBlockOfRows<2>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<2>(x.dim(0), product, out, y.row_stride, count);
         break;
       case 3:
-        MultiplyBlockOfRows<3>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<3>(x.dim(0), product, out, y.row_stride, count);
         break;
       case 4:
-        MultiplyBlockOfRows<4>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<4>(x.dim(0), product, out, y.row_stride, count);
         break;
     }
   }

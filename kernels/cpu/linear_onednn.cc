@@ -190,16 +190,15 @@ class OneDnnLinear : public LinearKernel {
     std::vector<float> values(rows * in);
     std::minstd_rand random;
     for (float& value : values) value = static_cast<float>(random() % 4096) / 2048.0f - 1.0f;
-    std::vector<float> x(rows * in), expected(rows * out), y(kMaxFewRows * out);
+    std::vector<float> x(rows * in), expected(rows * out), y(rows * out);
     Convert(values.data(), DType::kF32, x.data(), dtype, rows * in);
     const AlignedMemory scratchpad =
         AllocateAligned(static_cast<int64_t>(product.scratchpad.get_size()));
     if (scratchpad == nullptr) throw std::bad_alloc();
     dnnl::stream stream(engine_);
     Execute(product, stream, x.data(), weight.data(), expected.data(), scratchpad.get());
-    MultiplyFewRows(TensorView(x.data(), dtype, {kMaxFewRows, in}), blocked,
-                    TensorView(y.data(), DType::kF32, {kMaxFewRows, out}), 0,
-                    blocked.NumBlocks(out));
+    MultiplyFewRows(TensorView(x.data(), dtype, {rows, in}), blocked,
+                    TensorView(y.data(), DType::kF32, {rows, out}), 0, blocked.NumBlocks(out));
     return std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) == 0;
   }
 
