@@ -113,11 +113,12 @@ std::vector<CLI::Option*> AddText(CLI::App& command, Draft& draft, Request& requ
                                   request.set_text(value);
                                   draft.has_prompt = true;
                                 });
-  CLI::Option* file = AddOption(command, "--file", "PATH", "Read the text from here, as it is",
-                                [&draft](const std::string& value) {
-                                  draft.line.text_path = value;
-                                  draft.has_prompt = true;
-                                });
+  CLI::Option* file =
+      AddOption(command, "--file", "PATH", "Read the text from here (-: standard input)",
+                [&draft](const std::string& value) {
+                  draft.line.text_path = value;
+                  draft.has_prompt = true;
+                });
   file->excludes(text);
   return {text, file};
 }
