@@ -48,7 +48,9 @@ struct AttentionCase {
                                 const TensorView& kv) const {
     const int64_t n = NumTokens(step),
                   block_size = *std::max_element(lengths.begin(), lengths.end());
-    const TensorView rows = device.F32({n, 3 * width()}, qkv.Gather(step), 5);
+    // The cache keeps keys and values in the model dtype: let that round nothing.
+    const TensorView rows =
+        device.F32({n, 3 * width()}, Rounded(qkv.Gather(step), device.precision()), 5);
     PrepareAttentionParams p = {.batch = UploadBatch(device, step, lengths),
                                 .q = rows.Columns(0, width()),
                                 .k = rows.Columns(width(), width()),
