@@ -1,0 +1,87 @@
+#include "server/service/wire.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <grpcpp/support/slice.h>
+#include <gtest/gtest.h>
+
+#include "tests/service/test_server.h"
+
+namespace deltaserve {
+namespace {
+
+using google::protobuf::util::MessageDifferencer;
+using testing::HasSubstr;
+
+grpc::ByteBuffer Bytes(const std::string& bytes) {
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+TEST(ParseRequestTest, GivesBackWhatWasSerialised) {
+  v1::GenerateRequest request;
+  request.set_text("grüße");
+  request.add_stop("\n");
+  (*request.mutable_logit_bias())[3] = 1.5f;
+  v1::GenerateRequest parsed;
+  ASSERT_TRUE(ParseRequest(Serialize(request), 1 << 20, &parsed).ok());
+  EXPECT_TRUE(MessageDifferencer::Equals(parsed, request));
+}
+
+TEST(ParseRequestTest, AnEmptyMessageIsOne) {
+  v1::GenerateRequest parsed;
+  EXPECT_TRUE(ParseRequest(Bytes(""), 10, &parsed).ok());
+  EXPECT_TRUE(ParseRequest(grpc::ByteBuffer(), 10, &parsed).ok());
+}
+
+TEST(ParseRequestTest, LengthIsCheckedFirst) {
+  v1::GenerateRequest parsed;
+  EXPECT_TRUE(ParseRequest(Bytes("\x12\x02"
+                                 "ab"),
+                           4, &parsed)
+                  .ok());
+  const absl::Status status = ParseRequest(Bytes("garbage"), 4, &parsed);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("7 bytes; the limit is 4"));
+}
+
+TEST(ParseRequestTest, NamesTheFieldThatIsNotUtf8) {
+  // Field 2, `text`, of two bytes.
+  v1::GenerateRequest generate;
+  absl::Status status = ParseRequest(Bytes("\x12\x02"
+                                           "a\xFF"),
+                                     100, &generate);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "text: not UTF-8");
+
+  // Field 4, `continuations`, whose field 1 is `text`.
+  v1::ScoreRequest score;
+  status = ParseRequest(Bytes("\x22\x04\x0A\x02\xC3("), 100, &score);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "continuations.text: not UTF-8");
+}
+
+TEST(ParseRequestTest, MalformedBytesAreTheCallersFault) {
+  v1::GenerateRequest parsed;
+  const absl::Status status = ParseRequest(Bytes("\x12\x7F"), 100, &parsed);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("deltaserve.v1.GenerateRequest"));
+}
+
+TEST(ToProtoTest, ScoredTokensAddUp) {
+  const auto tokenizer = ByteTokenizer();
+  const TokenScores scores = {.logprobs = {-1.5f, -0.25f},
+                              .is_greedy = {true, false},
+                              .top_k = {{{.id = 'x', .logprob = -1}}, {}}};
+  const v1::ScoredTokens out = ToProto({'a', 0xFF}, scores, tokenizer.get());
+  ASSERT_EQ(out.tokens_size(), 2);
+  EXPECT_EQ(out.tokens(0).piece(), "a");
+  EXPECT_EQ(out.tokens(1).piece(), "\xFF");
+  ASSERT_EQ(out.tokens(0).top_size(), 1);
+  EXPECT_EQ(out.tokens(0).top(0).piece(), "x");
+  EXPECT_EQ(out.loglik(), -1.75);
+  EXPECT_FALSE(out.is_greedy());
+}
+
+}  // namespace
+}  // namespace deltaserve
