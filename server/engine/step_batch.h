@@ -47,6 +47,7 @@ class StepBatch {
   void CopyPages(absl::Span<const std::pair<int32_t, int32_t>> pairs);
   void CopySlots(absl::Span<const std::pair<int32_t, int32_t>> pairs);
 
+  int32_t slot_of_last_chunk() const { return state_slot_.back(); }
   int64_t num_tokens() const { return token_ids_.size(); }
   int64_t num_sequences() const { return kv_len_.size(); }
   int64_t num_logit_rows() const { return logit_rows_.size(); }

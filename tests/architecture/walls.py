@@ -138,10 +138,10 @@ def check_includes(root, path, lines):
         if wrong:
             yield number, f"#include {header}: {wrong}"
 
-    if room == "server/engine" and not path.startswith("server/engine/engine_loop."):
+    if room == "server/engine" and not path.startswith("server/engine/model_lane."):
         if "server/cache" in targets and "server/scheduler" in targets:
             yield (max(targets["server/cache"], targets["server/scheduler"]),
-                   "only server/engine/engine_loop knows scheduler, cache and engine together")
+                   "only server/engine/model_lane knows scheduler, cache and engine together")
 
 
 def check_guard(path, lines):

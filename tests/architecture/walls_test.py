@@ -85,14 +85,14 @@ class Doors(unittest.TestCase):
                          '"server/options.h"', "<grpcpp/channel.h>", '"tests/support/temp_dir.h"')
         self.assert_fine("bench/engine_bench.cc", '"server/engine/engine.h"')
 
-    def test_only_the_engine_loop_knows_scheduler_cache_and_engine(self):
+    def test_only_the_model_lane_knows_scheduler_cache_and_engine(self):
         includes = ('#include "server/cache/cache_manager.h"\n'
                     '#include "server/scheduler/scheduler.h"\n')
         found = complaints({"server/engine/engine.cc": includes,
-                            "server/engine/engine_loop.cc": includes,
-                            "server/engine/engine_loop.h": includes.splitlines()[0] + "\n"})
-        self.assertIn("server/engine/engine.cc:2: only server/engine/engine_loop", found[0])
-        self.assertEqual([c for c in found if "engine_loop.cc:" in c], [])
+                            "server/engine/model_lane.cc": includes,
+                            "server/engine/model_lane.h": includes.splitlines()[0] + "\n"})
+        self.assertIn("server/engine/engine.cc:2: only server/engine/model_lane", found[0])
+        self.assertEqual([c for c in found if "model_lane.cc:" in c], [])
 
     def test_a_project_header_is_included_from_the_root(self):
         found = complaints({"server/cache/a.cc": '#include "b.h"\n',

@@ -1,0 +1,341 @@
+#include "server/engine/model_lane.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/model/assign_or_return.h"
+#include "server/model/checkpoint.h"
+
+namespace deltaserve {
+
+absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
+                                                           const LaneOptions& options) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
+  const ModelConfig& config = checkpoint.config();
+  const DType dtype = options.dtype.value_or(checkpoint.default_dtype());
+
+  CacheGeometry geometry;
+  geometry.page_tokens = backend.page_tokens();
+  const int64_t usable_pages = std::max<int64_t>(1, options.kv_cache_tokens / geometry.page_tokens);
+  geometry.num_pages = usable_pages + 1;
+  geometry.num_slots = options.max_sequences + 1;
+
+  StepLimits limits;
+  limits.max_tokens = options.max_batch_tokens;
+  limits.max_sequence_tokens = std::min(config.block_size, usable_pages * geometry.page_tokens);
+  // Prompts whose last logits are sampled up to 16 times, or score the first tokens of many
+  // continuations.
+  limits.max_sampled = options.max_sequences * 16;
+  limits.max_targets = options.max_batch_tokens +
+                       options.max_sequences * std::max<int64_t>(16, options.max_continuations);
+
+  ASSIGN_OR_RETURN(std::unique_ptr<Decoder> decoder,
+                   Decoder::Load(backend, checkpoint, dtype, limits));
+  ModelInfo info;
+  info.name = options.name;
+  info.residual = std::string(Name(config.kind));
+  info.value_channels = config.d_v();
+  info.vocab_size = config.vocab_size;
+  info.context_length = config.block_size;
+  info.num_layers = config.num_hidden_layers;
+  info.hidden_size = config.hidden_size;
+  info.num_heads = config.num_attention_heads;
+  info.head_dim = config.head_dim;
+  info.num_parameters = checkpoint.num_parameters();
+  info.weight_bytes = decoder->weight_bytes();
+  info.dtype = std::string(Name(dtype));
+  info.device = std::string(backend.device());
+  info.eos_token_id = config.eos_token_id;
+  info.max_sequence_tokens = decoder->limits().max_sequence_tokens;
+  info.max_sequences = options.max_sequences;
+  ASSIGN_OR_RETURN(Engine engine, Engine::Make(backend, std::move(decoder), geometry.num_pages,
+                                               geometry.num_slots));
+  return std::unique_ptr<ModelLane>(
+      new ModelLane(std::move(engine), geometry, std::move(info), options.max_batch_tokens));
+}
+
+ModelLane::ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,
+                     int64_t token_budget)
+    : engine_(std::move(engine)),
+      cache_(geometry),
+      info_(std::move(info)),
+      token_budget_(token_budget),
+      batch_(engine_.MakeBatch()) {}
+
+int64_t ModelLane::PagesFor(int64_t num_tokens) const {
+  const int64_t page_tokens = cache_.geometry().page_tokens;
+  return (num_tokens + page_tokens - 1) / page_tokens;
+}
+
+absl::Status ModelLane::CheckForks(int64_t shared_tokens, int64_t longest) const {
+  if (info_.max_sequences < 2) {
+    return absl::InvalidArgumentError(
+        "several samples or continuations need at least two sequences at once; this server runs 1");
+  }
+  // The one they share, and the longest fork with a copy of the last shared page.
+  const int64_t whole_shared_pages = shared_tokens / cache_.geometry().page_tokens;
+  const int64_t needed = PagesFor(shared_tokens) + PagesFor(longest) - whole_shared_pages;
+  const int64_t available = cache_.geometry().num_pages - 1;
+  if (needed <= available) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the request needs ", needed, " pages of cache; this server has ", available));
+}
+
+absl::Status ModelLane::CheckFits(const GenerateRequest& request) const {
+  const int64_t longest = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
+  if (longest > info_.max_sequence_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt of ", request.prompt.size(), " tokens + max_tokens ",
+                     request.max_tokens, " exceeds ", info_.max_sequence_tokens, " tokens"));
+  }
+  return request.n == 1 ? absl::OkStatus() : CheckForks(request.prompt.size(), longest);
+}
+
+absl::Status ModelLane::CheckFits(const ScoreRequest& request) const {
+  size_t longest = 0;
+  for (const auto& continuation : request.continuations) {
+    longest = std::max(longest, continuation.size());
+  }
+  const int64_t tokens = static_cast<int64_t>(request.context.size() + longest);
+  if (tokens > info_.max_sequence_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("context and longest continuation have ", tokens,
+                                                   " tokens; the limit is ",
+                                                   info_.max_sequence_tokens));
+  }
+  return longest <= 1 ? absl::OkStatus() : CheckForks(request.context.size(), tokens);
+}
+
+JobContext ModelLane::Context(SteadyNs submitted_at) {
+  JobContext context;
+  context.submitted_at = submitted_at;
+  context.next_sequence_id = [this] { return ++last_sequence_id_; };
+  context.eos_token_id = info_.eos_token_id;
+  context.num_layers = info_.num_layers;
+  context.value_channels = info_.value_channels;
+  return context;
+}
+
+Job* ModelLane::Find(RequestId request) {
+  for (const auto& job : jobs_) {
+    if (job->id() == request) return job.get();
+  }
+  return nullptr;
+}
+
+void ModelLane::Cancel(RequestId request, SteadyNs now) {
+  if (Job* job = Find(request)) End(*job, absl::CancelledError("cancelled by the caller"), now);
+}
+
+void ModelLane::StopSample(RequestId request, int32_t sample, SteadyNs now) {
+  if (Job* job = Find(request)) {
+    job->StopSample(sample);
+    Sweep(now);
+  }
+}
+
+void ModelLane::Expire(SteadyNs now) {
+  for (size_t i = 0; i < jobs_.size();) {
+    Job& job = *jobs_[i];
+    if (job.deadline() <= now) {
+      End(job,
+          absl::DeadlineExceededError(job.started() ? "deadline passed while running"
+                                                    : "deadline passed while queued"),
+          now);
+    } else {
+      ++i;
+    }
+  }
+}
+
+void ModelLane::EndAll(const absl::Status& status, SteadyNs now) {
+  while (!jobs_.empty()) End(*jobs_.front(), status, now);
+}
+
+void ModelLane::End(Job& job, absl::Status status, SteadyNs now) {
+  for (Sequence& sequence : job.sequences()) {
+    if (sequence.running) cache_.Release(sequence.id);
+  }
+  const auto place = std::find_if(jobs_.begin(), jobs_.end(),
+                                  [&](const auto& held) { return held.get() == &job; });
+  const std::unique_ptr<Job> ended = std::move(*place);
+  jobs_.erase(place);
+  ended->Finish(std::move(status), now);
+}
+
+int64_t ModelLane::num_unstarted() const {
+  return std::count_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return !job->started(); });
+}
+
+ModelLoad ModelLane::load() const {
+  ModelLoad load;
+  load.model = info_.name;
+  for (const auto& job : jobs_) {
+    const bool runs = std::any_of(job->sequences().begin(), job->sequences().end(),
+                                  [](const Sequence& sequence) { return sequence.running; });
+    ++(runs ? load.requests_running : load.requests_waiting);
+  }
+  load.pages_used = cache_.used_pages();
+  load.pages_free = cache_.free_pages();
+  load.slots_used = cache_.used_slots();
+  load.slots_free = cache_.free_slots();
+  return load;
+}
+
+std::optional<SequenceInfo> ModelLane::Describe(const Sequence& sequence) const {
+  SequenceInfo info;
+  info.id = sequence.id;
+  info.num_tokens = sequence.num_tokens;
+  info.running = sequence.running;
+  if (sequence.running) {
+    info.num_computed = sequence.num_computed;
+    info.pages_held = cache_.Pages(sequence.id).size();
+    info.pages_freed = cache_.ExclusivePages(sequence.id);
+    info.next_page_shared = cache_.IsShared(sequence.id, sequence.num_computed);
+  } else if (sequence.parent != 0) {
+    const Sequence& parent = *places_.at(sequence.parent).sequence;
+    if (!parent.running || !parent.computed()) return std::nullopt;
+    info.num_computed = sequence.shared_tokens;
+    info.pages_held = PagesFor(sequence.shared_tokens);
+    info.next_page_shared = sequence.shared_tokens % cache_.geometry().page_tokens != 0;
+  }
+  return info;
+}
+
+std::vector<SequenceInfo> ModelLane::Candidates() {
+  std::vector<SequenceInfo> candidates;
+  places_.clear();
+  for (const auto& job : jobs_) {
+    for (Sequence& sequence : job->sequences()) {
+      if (sequence.done) continue;
+      places_[sequence.id] = {job.get(), &sequence};
+      if (const auto info = Describe(sequence)) candidates.push_back(*info);
+    }
+  }
+  return candidates;
+}
+
+void ModelLane::Preempt(Sequence& sequence) {
+  cache_.Release(sequence.id);
+  sequence.running = false;
+  sequence.num_computed = 0;
+  sequence.last_id_on_device = false;
+}
+
+absl::Status ModelLane::Admit(Sequence& sequence, CopyList& slot_copies) {
+  bool admitted = false;
+  if (sequence.parent != 0) {
+    admitted = cache_.Fork(sequence.parent, sequence.id, sequence.shared_tokens, slot_copies);
+    sequence.num_computed = sequence.shared_tokens;
+    --places_.at(sequence.parent).sequence->num_waiting_forks;
+    sequence.parent = 0;
+  } else {
+    admitted = cache_.Admit(sequence.id);
+  }
+  if (!admitted)
+    return absl::InternalError("the plan admits a sequence for which there is no slot");
+  sequence.running = true;
+  return absl::OkStatus();
+}
+
+absl::Status ModelLane::Prepare(const StepPlan& plan, SteadyNs now) {
+  CopyList slot_copies, page_copies;
+  for (const SequenceId id : plan.admit) {
+    RETURN_IF_ERROR(Admit(*places_.at(id).sequence, slot_copies));
+    places_.at(id).job->Start(now);
+  }
+  std::vector<Reservation> reservations;
+  for (const StepChunk& chunk : plan.chunks) {
+    reservations.push_back({chunk.sequence, chunk.first, chunk.first + chunk.count});
+  }
+  if (!cache_.Reserve(reservations, page_copies)) {
+    return absl::InternalError("the plan needs more pages than there are");
+  }
+
+  batch_.Clear();
+  batch_.CopySlots(slot_copies);
+  batch_.CopyPages(page_copies);
+  for (const StepChunk& chunk : plan.chunks) {
+    const auto& [job, sequence] = places_.at(chunk.sequence);
+    ChunkInput input;
+    input.tokens = sequence->tokens;
+    input.first = chunk.first;
+    input.count = chunk.count;
+    input.last_id_on_device = sequence->last_id_on_device;
+    input.pages = cache_.Pages(sequence->id);
+    input.slot = cache_.Slot(sequence->id);
+    job->Want(*sequence, chunk.first, chunk.count, batch_.AddChunk(input), batch_);
+  }
+  return absl::OkStatus();
+}
+
+void ModelLane::Commit(const StepPlan& plan, const StepResults& results, SteadyNs now) {
+  for (const StepChunk& chunk : plan.chunks) {
+    const auto& [job, sequence] = places_.at(chunk.sequence);
+    sequence->num_computed += chunk.count;
+    job->Take(*sequence, results, now);
+  }
+  Sweep(now);
+}
+
+absl::StatusOr<bool> ModelLane::RunStep(const Clock& clock, StepObserver& observer) {
+  Capacity capacity;
+  capacity.token_budget = token_budget_;
+  capacity.free_pages = cache_.free_pages();
+  capacity.free_slots = cache_.free_slots();
+  capacity.page_tokens = cache_.geometry().page_tokens;
+  const StepPlan plan = scheduler_.Plan(Candidates(), capacity);
+  for (const SequenceId id : plan.preempt) Preempt(*places_.at(id).sequence);
+  if (plan.chunks.empty()) return !plan.preempt.empty();
+
+  StepStats stats;
+  stats.model = info_.name;
+  stats.begin = clock.Now();
+  stats.sequences = plan.chunks.size();
+  stats.preemptions = plan.preempt.size();
+  for (const StepChunk& chunk : plan.chunks) {
+    const bool decodes = chunk.count == 1 && chunk.last && chunk.first > 0;
+    (decodes ? stats.decode_tokens : stats.prefill_tokens) += chunk.count;
+  }
+  RETURN_IF_ERROR(Prepare(plan, stats.begin));
+  ASSIGN_OR_RETURN(const StepResults results, engine_.Run(batch_));
+  stats.end = clock.Now();
+  Commit(plan, results, stats.end);
+  observer.OnStep(stats);
+  return true;
+}
+
+void ModelLane::SweepSequences(Job& job) {
+  for (Sequence& sequence : job.sequences()) {
+    // A sample that ended with its first token never needed its fork.
+    if (sequence.done && sequence.parent != 0) {
+      for (Sequence& parent : job.sequences()) {
+        if (parent.id == sequence.parent) --parent.num_waiting_forks;
+      }
+      sequence.parent = 0;
+    }
+  }
+  for (Sequence& sequence : job.sequences()) {
+    if (sequence.has_forks && sequence.num_waiting_forks == 0) sequence.done = true;
+    if (sequence.done && sequence.running) {
+      cache_.Release(sequence.id);
+      sequence.running = false;
+    }
+  }
+}
+
+void ModelLane::Sweep(SteadyNs now) {
+  for (size_t i = 0; i < jobs_.size();) {
+    Job& job = *jobs_[i];
+    SweepSequences(job);
+    if (!job.failure().ok()) {
+      End(job, job.failure(), now);
+    } else if (job.finished()) {
+      End(job, absl::OkStatus(), now);
+    } else {
+      ++i;
+    }
+  }
+}
+
+}  // namespace deltaserve
