@@ -1,5 +1,6 @@
 #include "kernels/cpu/cpu_backend.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
@@ -149,6 +150,11 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.num_threads < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("cpu: cannot use ", options.num_threads, " threads"));
+  }
+  // AMX adds in an order of its own, which is not known to be the same for every number of rows.
+  // Without effect once oneDNN has run, which is then within this bound already.
+  if (std::getenv("DNNL_MAX_CPU_ISA") == nullptr) {
+    dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
   }
   const dnnl::cpu_isa isa = dnnl::get_effective_cpu_isa();
   RestrictHighway(isa);
