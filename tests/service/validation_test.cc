@@ -29,12 +29,17 @@ Message Parse(const std::string& text) {
   return message;
 }
 
+// With the prompt "hello" unless the fields bring another.
 v1::GenerateRequest Generate(const std::string& fields) {
-  return Parse<v1::GenerateRequest>(absl::StrCat("text: 'hello' ", fields));
+  auto request = Parse<v1::GenerateRequest>(fields);
+  if (request.prompt_case() == v1::GenerateRequest::PROMPT_NOT_SET) request.set_text("hello");
+  return request;
 }
 
 v1::ScoreRequest Score(const std::string& fields) {
-  return Parse<v1::ScoreRequest>(absl::StrCat("text: 'hello' ", fields));
+  auto request = Parse<v1::ScoreRequest>(fields);
+  if (request.context_case() == v1::ScoreRequest::CONTEXT_NOT_SET) request.set_text("hello");
+  return request;
 }
 
 std::string Repeat(const std::string& part, int times) {
