@@ -160,10 +160,15 @@ void Sample(const SampleParams& p, Workers& workers) {
   workers.ReserveScratch(SampleScratch::SizeBytes(vocab));
   workers.ForEach(p.num_rows, /*serial=*/p.num_rows * vocab < 16384, [&](int64_t m, int worker) {
     const SamplingRow& row = p.rows.As<const SamplingRow>()[m];
-    const int32_t id = SampleRow(p, row, SampleScratch(workers.Scratch<char>(worker), vocab));
-    p.sampled_ids.As<int32_t>()[m] = id;
-    if (id >= 0) p.last_ids.As<int32_t>()[row.state_slot] = id;
+    p.sampled_ids.As<int32_t>()[m] =
+        SampleRow(p, row, SampleScratch(workers.Scratch<char>(worker), vocab));
   });
+  // Rows may share a slot: the last one has it.
+  for (int64_t m = 0; m < p.num_rows; ++m) {
+    const int32_t id = p.sampled_ids.As<int32_t>()[m];
+    const int32_t slot = p.rows.As<const SamplingRow>()[m].state_slot;
+    if (id >= 0) p.last_ids.As<int32_t>()[slot] = id;
+  }
 }
 
 void LogProbs(const LogProbsParams& p, Workers& workers) {
