@@ -28,7 +28,8 @@ class LinearKernel {
 // Needs AVX-512 with BF16: there oneDNN's products of 1 to 1024 rows agree bit for bit.
 std::unique_ptr<LinearKernel> MakeOneDnnLinear(int num_threads);
 
-// Keeps weights as fp32; every output is one chain of multiply-adds over the inputs in order.
+// Keeps weights as fp32, rounded to the dtype they stand for; every output is one chain of
+// multiply-adds over the inputs in order.
 std::unique_ptr<LinearKernel> MakeSimdLinear();
 
 // The parts as one [out, in] matrix of `dtype`.

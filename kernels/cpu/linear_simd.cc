@@ -120,24 +120,33 @@ class SimdPackedLinear : public PackedLinear {
   std::shared_ptr<void> data_;
 };
 
+float Widen(float value) { return value; }
+float Widen(BFloat16 value) { return FromBFloat16(value.bits); }
+
+template <typename T>
+void PackPanels(const T* from, int64_t in, int64_t out, float* panel) {
+  for (int64_t first = 0; first < out; first += kPanel, panel += in * kPanel) {
+    const int64_t outs = std::min(kPanel, out - first);
+    for (int64_t k = 0; k < in; ++k) {
+      for (int64_t n = 0; n < outs; ++n) panel[k * kPanel + n] = Widen(from[(first + n) * in + k]);
+    }
+  }
+}
+
 class SimdLinear : public LinearKernel {
  public:
   absl::StatusOr<std::unique_ptr<PackedLinear>> Pack(absl::Span<const HostMatrix> parts,
-                                                     DType) override {
-    absl::StatusOr<StackedMatrix> matrix = StackParts(parts, DType::kF32);
+                                                     DType dtype) override {
+    absl::StatusOr<StackedMatrix> matrix = StackParts(parts, dtype);
     if (!matrix.ok()) return matrix.status();
     const int64_t in = matrix->in, out = matrix->out;
     const int64_t size_bytes = SimdPackedLinear::SizeBytes(in, out);
     std::shared_ptr<void> data = arena_.Allocate(size_bytes);
     if (data == nullptr) return CannotAllocate(size_bytes);
-    const float* from = static_cast<const float*>(matrix->data);
-    float* panel = static_cast<float*>(data.get());
-    for (int64_t first = 0; first < out; first += kPanel, panel += in * kPanel) {
-      const int64_t outs = std::min(kPanel, out - first);
-      for (int64_t k = 0; k < in; ++k) {
-        for (int64_t n = 0; n < outs; ++n) panel[k * kPanel + n] = from[(first + n) * in + k];
-      }
-    }
+    VisitDType(dtype, [&](auto type) {
+      PackPanels(static_cast<const decltype(type)*>(matrix->data), in, out,
+                 static_cast<float*>(data.get()));
+    });
     return std::make_unique<SimdPackedLinear>(in, out, std::move(data));
   }
 
