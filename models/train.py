@@ -246,7 +246,7 @@ def model_config(recipe: Recipe, vocab_size: int) -> ModelConfig:
     return ModelConfig(
         ddl_variant=recipe.variant, vocab_size=vocab_size, hidden_size=recipe.hidden,
         num_hidden_layers=recipe.layers, num_attention_heads=recipe.heads,
-        head_dim=recipe.head_dim, block_size=recipe.length,
+        head_dim=recipe.head_dim, block_size=1024,
         input_embed_shortconv_kernel_size=recipe.embed_kernel)
 
 
