@@ -116,8 +116,9 @@ def convert(source: pathlib.Path, target: pathlib.Path, dtype: torch.dtype = tor
 
     target.mkdir(parents=True, exist_ok=True)
     (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    save_file({name: weight.to(dtype).contiguous() for name, weight in weights.items()},
-              str(target / "model.safetensors"))
+    file = target / "model.safetensors"
+    save_file({name: weight.to(dtype).contiguous() for name, weight in weights.items()}, str(file))
+    file.chmod(0o644)  # save_file makes it private
     if tokenizer is not None:
         shutil.copyfile(tokenizer, target / "tokenizer.json")
     return config

@@ -358,6 +358,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     fields = [field.name for field in dataclasses.fields(Recipe)]
+    args.levels = tuple(args.levels)
     recipe = Recipe(**{name: getattr(args, name) for name in fields})
 
     for record in train(recipe, args.run, args.device, args.report_every, args.evaluate_every):

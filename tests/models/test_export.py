@@ -1,5 +1,6 @@
 """Training, export and loading fit together."""
 
+import dataclasses
 import json
 
 import ddl
@@ -54,6 +55,17 @@ def test_an_exported_model_gives_the_same_logits(variant, tmp_path, tokenizer):
     tokens = torch.tensor([tokenizer.encode("Anna is in the kitchen.").ids])
     torch.testing.assert_close(loaded(tokens), model(tokens), rtol=0, atol=0)
     assert json.loads((tmp_path / "config.json").read_text())["ddl_variant"] == variant
+
+
+def test_the_training_command_gives_the_recipe_back(tmp_path, monkeypatch):
+    recipe = train.Recipe(variant="ddl_tc", **_TINY)
+    values = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    command = export.training_command(values).replace("\\\n", " ").split()
+    started = []
+    monkeypatch.setattr(train, "train", lambda recipe, *_: started.append(recipe) or [])
+    monkeypatch.setattr("sys.argv", command[1:])
+    train.main()
+    assert started == [recipe]
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
