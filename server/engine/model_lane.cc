@@ -46,7 +46,8 @@ absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
   info.weight_bytes = decoder->weight_bytes();
   info.dtype = std::string(Name(dtype));
   info.device = std::string(backend.device());
-  info.eos_token_id = config.eos_token_id;
+  info.eos_token_id =
+      config.eos_token_id.has_value() ? config.eos_token_id : options.default_eos_token_id;
   info.max_sequence_tokens = decoder->limits().max_sequence_tokens;
   info.max_sequences = options.max_sequences;
   ASSIGN_OR_RETURN(Engine engine, Engine::Make(backend, std::move(decoder), geometry.num_pages,

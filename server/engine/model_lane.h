@@ -25,11 +25,12 @@ namespace deltaserve {
 struct LaneOptions {
   std::string name;
   std::filesystem::path model_dir;
-  std::optional<DType> dtype;          // absent: as stored
-  int64_t max_batch_tokens = 512;      // of one step; at least max_sequences
-  int64_t max_sequences = 64;          // that hold a slot at once
-  int64_t kv_cache_tokens = 64 * 512;  // that pages are reserved for
-  int64_t max_continuations = 256;     // of a ScoreRequest
+  std::optional<DType> dtype;                   // absent: as stored
+  std::optional<int32_t> default_eos_token_id;  // where the configuration names none
+  int64_t max_batch_tokens = 512;               // of one step; at least max_sequences
+  int64_t max_sequences = 64;                   // that hold a slot at once
+  int64_t kv_cache_tokens = 64 * 512;           // that pages are reserved for
+  int64_t max_continuations = 256;              // of a ScoreRequest
 };
 
 // Used on the engine thread only, but for info() and CheckFits(), which any thread may call.

@@ -1,0 +1,203 @@
+// The composition root: the only place that knows every room.
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/reference/reference_backend.h"
+#include "server/api/clock.h"
+#include "server/engine/engine_loop.h"
+#include "server/engine/model_lane.h"
+#include "server/options.h"
+#include "server/service/grpc_server.h"
+#include "server/service/watchdog.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/metrics_server.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace deltaserve {
+namespace {
+
+std::shared_ptr<spdlog::logger> MakeLog(const std::string& level) {
+  auto log = std::make_shared<spdlog::logger>("deltaserve",
+                                              std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  log->set_level(spdlog::level::from_str(level));
+  log->flush_on(spdlog::level::info);
+  return log;
+}
+
+// SIGTERM and SIGINT wait from now on to be taken by sigwait. Before any thread is started, since
+// threads inherit the mask.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const Options& options) {
+  if (options.device == "reference") return MakeReferenceBackend();
+  return MakeCpuBackend({.num_threads = options.threads});
+}
+
+LaneOptions LaneOptionsFor(const Options& options, const Options::Model& model,
+                           const Tokenizer* tokenizer) {
+  LaneOptions lane;
+  lane.name = model.name;
+  lane.model_dir = model.path;
+  if (options.dtype == "bf16") lane.dtype = DType::kBF16;
+  if (options.dtype == "fp32") lane.dtype = DType::kF32;
+  if (tokenizer != nullptr) lane.default_eos_token_id = tokenizer->EndOfText();
+  lane.max_batch_tokens = options.max_batch_tokens;
+  lane.max_sequences = options.max_sequences;
+  lane.kv_cache_tokens = options.kv_cache_tokens;
+  lane.max_continuations = options.max_continuations;
+  return lane;
+}
+
+struct LoadedModel {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<ModelLane> lane;
+};
+
+absl::StatusOr<LoadedModel> LoadModel(const Options& options, const Options::Model& model,
+                                      Backend& backend) {
+  const auto failed = [&model](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat("model ", model.name, ": ", status.message()));
+  };
+  LoadedModel loaded;
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(model.path);
+  if (tokenizer.ok()) {
+    loaded.tokenizer = *std::move(tokenizer);
+  } else if (!absl::IsNotFound(tokenizer.status())) {  // without one it serves token ids only
+    return failed(tokenizer.status());
+  }
+  absl::StatusOr<std::unique_ptr<ModelLane>> lane =
+      ModelLane::Load(backend, LaneOptionsFor(options, model, loaded.tokenizer.get()));
+  if (!lane.ok()) return failed(lane.status());
+  loaded.lane = *std::move(lane);
+  const int64_t vocab_size = loaded.lane->info().vocab_size;
+  if (loaded.tokenizer != nullptr && loaded.tokenizer->vocab_size() > vocab_size) {
+    return failed(absl::InvalidArgumentError(
+        absl::StrCat("the tokenizer has ", loaded.tokenizer->vocab_size(),
+                     " tokens, more than the model's vocab_size, ", vocab_size)));
+  }
+  return loaded;
+}
+
+// Serves until a signal.
+absl::Status Serve(const Options& options, const sigset_t& signals) {
+  const auto log = MakeLog(options.log_level);
+  const SteadyClock clock;
+  std::vector<std::string> names;
+  for (const Options::Model& model : options.models) names.push_back(model.name);
+  Metrics metrics(names);
+
+  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options);
+  if (!backend.ok()) return backend.status();
+  std::vector<std::unique_ptr<ModelLane>> lanes;
+  std::vector<ServedModel> served;
+  for (const Options::Model& model : options.models) {
+    const SteadyNs begin = clock.Now();
+    absl::StatusOr<LoadedModel> loaded = LoadModel(options, model, **backend);
+    if (!loaded.ok()) return loaded.status();
+    const ModelInfo& info = loaded->lane->info();
+    const double seconds = static_cast<double>(clock.Now() - begin) * 1e-9;
+    metrics.SetModel(info, seconds);
+    log->info(
+        "model={} residual={} d_v={} parameters={} dtype={} weight_bytes={} cache_bytes={} "
+        "context={} tokenizer={} load_seconds={:.3f}",
+        info.name, info.residual, info.value_channels, info.num_parameters, info.dtype,
+        info.weight_bytes, loaded->lane->cache_bytes(), info.context_length,
+        loaded->tokenizer != nullptr, seconds);
+    served.push_back({info, loaded->tokenizer, nullptr});
+    lanes.push_back(std::move(loaded->lane));
+  }
+
+  EngineLoop engine(std::move(lanes), clock, metrics, options.max_queued_requests);
+  for (ServedModel& model : served) model.queue = &engine;
+  const ModelRegistry models(std::move(served));
+
+  std::unique_ptr<MetricsServer> metrics_server;
+  if (!options.metrics.empty()) {
+    absl::StatusOr<std::unique_ptr<MetricsServer>> started =
+        MetricsServer::Start(options.metrics, metrics.registry());
+    if (!started.ok()) return started.status();
+    metrics_server = *std::move(started);
+  }
+  engine.Start();
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
+      options.listen, {.models = &models, .clock = &clock, .observer = &metrics, .log = log},
+      {.max_request_bytes = options.max_request_bytes,
+       .max_continuations = options.max_continuations,
+       .max_trace_tokens = options.max_trace_tokens});
+  if (!server.ok()) return server.status();
+
+  const SteadyNs stall_limit = absl::ToInt64Nanoseconds(options.watchdog);
+  const Watchdog watchdog(
+      &(*server)->health(), std::min(absl::Seconds(1), options.watchdog / 4),
+      [&engine, stall_limit] { return engine.status().ok() && engine.StalledFor() < stall_limit; },
+      [&engine, &log](bool well) {
+        if (well) {
+          log->info("steps go on: SERVING");
+        } else {
+          log->error("NOT_SERVING: {}",
+                     engine.status().ok() ? "steps have stalled" : engine.status().ToString());
+        }
+      });
+
+  if (metrics_server != nullptr) {
+    std::printf("metrics on http://%s/metrics\n", metrics_server->address().c_str());
+  }
+  std::printf("listening on %s\n", (*server)->address().c_str());
+  std::fflush(stdout);
+
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  // A second signal ends the process at once.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  log->info("{}: draining for at most {}", signal_number == SIGTERM ? "SIGTERM" : "SIGINT",
+            absl::FormatDuration(options.drain));
+  (*server)->Shutdown(options.drain);
+  engine.Stop();
+  log->info("stopped");
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace deltaserve
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  const auto command_line = deltaserve::ParseCommandLine(args);
+  if (!command_line.ok()) {
+    std::fprintf(stderr, "deltaserve: %s\n", std::string(command_line.status().message()).c_str());
+    return 2;
+  }
+  if (command_line->help) {
+    std::fputs(deltaserve::HelpText().c_str(), stdout);
+    return 0;
+  }
+  const sigset_t signals = deltaserve::BlockSignals();
+  const absl::Status status = deltaserve::Serve(command_line->options, signals);
+  if (!status.ok()) {
+    std::fprintf(stderr, "deltaserve: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,58 @@
+#ifndef DELTASERVE_SERVER_OPTIONS_H_
+#define DELTASERVE_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace deltaserve {
+
+// What the server is told at its start: the fields of deltaserve.v1.ServerConfig, defaults filled
+// in and values checked.
+struct Options {
+  struct Model {
+    std::string name;
+    std::string path;
+  };
+  std::vector<Model> models;  // at least one, names unique
+
+  std::string listen;
+  std::string metrics;  // empty: none
+  std::string device;   // "cpu" or "reference"
+  std::string dtype;    // "auto", "bf16" or "fp32"
+  int32_t threads = 0;
+
+  int32_t max_batch_tokens = 0;
+  int32_t max_sequences = 0;
+  int64_t kv_cache_tokens = 0;
+  int32_t max_queued_requests = 0;
+
+  int32_t max_request_bytes = 0;
+  int32_t max_continuations = 0;
+  int32_t max_trace_tokens = 0;
+  absl::Duration watchdog;
+  absl::Duration drain;
+  std::string log_level;  // "debug", "info", "warn" or "error"
+};
+
+struct CommandLine {
+  bool help = false;  // asked for; nothing else is set
+  Options options;
+};
+
+// Reads the arguments, without the program's name, and the file that --config names. Each field of
+// ServerConfig has a flag of its name, with dashes or underscores; flags win over the file, and
+// --model, which may be repeated, over all of its models. INVALID_ARGUMENT names the flag, or the
+// file and line; NOT_FOUND: the file cannot be read.
+absl::StatusOr<CommandLine> ParseCommandLine(absl::Span<const std::string> args);
+
+// What --help prints.
+std::string HelpText();
+
+}  // namespace deltaserve
+
+#endif  // DELTASERVE_SERVER_OPTIONS_H_
