@@ -4,6 +4,8 @@
 #   deltaserve_room(NAME SOURCES a.cc b.cc [PUBLIC deps...] [PRIVATE deps...])
 #   deltaserve_test(NAME SOURCES a_test.cc [DEPS deps...] [ENVIRONMENT VAR=x ...] [LABELS l...])
 #   deltaserve_fuzzer(NAME SOURCES a_fuzzer.cc [DEPS deps...])
+#
+# A test carries its room, the name of its folder, as a label: ctest -L service.
 function(deltaserve_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -17,7 +19,10 @@ function(deltaserve_test name)
   target_link_libraries(${name} PRIVATE deltaserve_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE DELTASERVE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${ARG_ENVIRONMENT}" LABELS "${ARG_LABELS}" TIMEOUT 600)
+  cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME room)
+  list(APPEND ARG_LABELS ${room})
+  set_tests_properties(${name} PROPERTIES
+    ENVIRONMENT "${ARG_ENVIRONMENT}" LABELS "${ARG_LABELS}" TIMEOUT 600)
 endfunction()
 
 function(deltaserve_fuzzer name)
@@ -28,5 +33,11 @@ function(deltaserve_fuzzer name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE deltaserve_options ${ARG_DEPS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  set_property(GLOBAL APPEND PROPERTY DELTASERVE_FUZZERS ${name})
+
+  # As a test it runs briefly, from the seeds and from what earlier runs found.
+  set(found ${CMAKE_CURRENT_BINARY_DIR}/found/${name})
+  file(MAKE_DIRECTORY ${found})
+  add_test(NAME ${name}
+    COMMAND ${name} -max_total_time=20 ${found} ${CMAKE_CURRENT_SOURCE_DIR}/seeds/${name})
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
 endfunction()

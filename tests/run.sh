@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Installs, builds and tests. --full adds what is slow: the sanitizers, the fuzzers, the models'
+# tests, the format. A second run only does what changed since the first.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage="usage: tests/run.sh [--full]"
+full=false
+case "${1-}" in
+  "") ;;
+  --full) full=true ;;
+  -h | --help) echo "$usage"; exit 0 ;;
+  *) echo "$usage" >&2; exit 2 ;;
+esac
+
+jobs=$(nproc)
+results=build/results  # one JUnit file for each stage that counts its tests
+rm -rf "$results"
+mkdir -p "$results"
+
+# --- Stages, and the table of them at the end.
+
+table=()
+passed=0
+failed=0
+
+# The attribute "$2" (tests, failures, errors) of a JUnit file's test suite; 0 where it is absent.
+count_in() {
+  local count
+  count=$(tr '\n' ' ' <"$1" | sed -n "s/^.*<testsuite [^>]*\b$2=\"\([0-9]*\)\".*$/\1/p")
+  echo "${count:-0}"
+}
+
+# A stage without a JUnit file is one test.
+record() {
+  local name=$1 status=$2 seconds=$3 outcome=ok tests=1 bad=0
+  local junit=$results/$name.xml
+  if [ -f "$junit" ]; then
+    tests=$(count_in "$junit" tests)
+    bad=$(($(count_in "$junit" failures) + $(count_in "$junit" errors)))
+  fi
+  if [ "$status" -ne 0 ]; then
+    outcome=FAILED
+    [ "$bad" -gt 0 ] || bad=1
+    [ "$tests" -ge "$bad" ] || tests=$bad
+  fi
+  passed=$((passed + tests - bad))
+  failed=$((failed + bad))
+  table+=("$(printf '%-10s %-7s %3d:%02d  %4d passed %4d failed' "$name" "$outcome" \
+    $((seconds / 60)) $((seconds % 60)) $((tests - bad)) "$bad")")
+}
+
+# stage NAME COMMAND...: runs it to its first error, and goes on with the next stage in any case.
+stage() {
+  local name=$1 start=$SECONDS status
+  shift
+  printf '\n=== %s\n' "$name"
+  set +e
+  (set -e; "$@")
+  status=$?
+  set -e
+  [ "$status" -eq 0 ] || echo "=== stage $name FAILED" >&2
+  record "$name" "$status" $((SECONDS - start))
+}
+
+finish() {
+  printf '\n'
+  printf '%s\n' "${table[@]}"
+  printf '\n%d%% tests passed, %d tests failed out of %d\n' \
+    $((100 * passed / (passed + failed))) "$failed" $((passed + failed))
+  printf 'Total time: %d:%02d\n' $((SECONDS / 60)) $((SECONDS % 60))
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ] || exit 1
+  exit 0
+}
+
+# Without it, no later stage has anything to run.
+needed_stage() {
+  stage "$@"
+  [ "$failed" -eq 0 ] || finish
+}
+
+# --- What the stages do.
+
+build() {
+  cmake --preset "$1"
+  cmake --build --preset "$1" --parallel "$jobs"
+}
+
+# run_tests STAGE PRESET SELECTION...: the selection is ctest's.
+run_tests() {
+  local name=$1 preset=$2
+  shift 2
+  ctest --test-dir "build/$preset" --parallel "$jobs" --output-on-failure --no-tests=error \
+    --output-junit "$PWD/$results/$name.xml" "$@"
+}
+
+# The same, building no more than the selected tests: each is the name of its target.
+build_and_run_tests() {
+  local name=$1 preset=$2 targets
+  shift 2
+  cmake --preset "$preset"
+  mapfile -t targets < <(ctest --test-dir "build/$preset" --show-only "$@" |
+    sed -n 's/^ *Test *#[0-9]*: *//p')
+  cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}"
+  run_tests "$name" "$preset" "$@"
+}
+
+check_format() {
+  find kernels server client tests bench -name '*.h' -print0 -o -name '*.cc' -print0 \
+    -o -name '*.cu' -print0 -o -name '*.cuh' -print0 | xargs -0 clang-format-14 --dry-run -Werror
+  find deploy tests bench .ci/run -name '*.sh' -print0 -o -name run -print0 |
+    xargs -0 shellcheck --severity=warning
+}
+
+# Debian's interpreter, because PyTorch is a package of Debian's.
+test_models() {
+  local venv=build/venv
+  if ! cmp -s models/requirements.txt "$venv/requirements.txt"; then
+    /usr/bin/python3 -m venv --clear --system-site-packages "$venv"
+    "$venv/bin/pip" install --disable-pip-version-check --requirement models/requirements.txt
+    cp models/requirements.txt "$venv/"
+  fi
+  "$venv/bin/python" -m pytest -p no:cacheprovider --junitxml="$results/models.xml" tests/models
+}
+
+# --- The run.
+
+packages=(deploy/install_packages.sh)
+$full && packages+=(--tests)
+
+needed_stage packages "${packages[@]}"
+needed_stage build build release
+if ! $full; then
+  stage tests run_tests tests release --label-exclude '^slow$'
+  finish
+fi
+
+stage tests run_tests tests release
+stage format check_format
+stage models test_models
+stage asan build_and_run_tests asan asan --label-exclude '^(architecture|slow)$'
+# What threads share. libgomp is not instrumented, so each compute pool is one thread.
+OMP_NUM_THREADS=1 stage tsan build_and_run_tests tsan tsan \
+  --label-regex '^(engine|service|telemetry|client|integration|promises)$' --label-exclude '^slow$'
+stage fuzz build_and_run_tests fuzz fuzz --label-regex '^fuzz$'
+finish
