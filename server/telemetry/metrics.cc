@@ -231,7 +231,7 @@ void Metrics::OnFinished(Method method, std::string_view model, const absl::Stat
   if (series == nullptr || !accepted) return;
   series->request_duration[static_cast<size_t>(method)]->Observe(Seconds(duration_ns));
   series->queue_duration.Observe(Seconds(usage.queue_ns));
-  if (usage.time_to_first_token_ns > 0) {
+  if (method != Method::kScore && usage.time_to_first_token_ns > 0) {
     series->time_to_first_token.Observe(Seconds(usage.time_to_first_token_ns));
   }
   series->prompt_tokens.Increment(static_cast<double>(usage.prompt_tokens));

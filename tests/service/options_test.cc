@@ -1,0 +1,160 @@
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tests/support/temp_dir.h"
+
+namespace deltaserve {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::StartsWith;
+
+absl::StatusOr<CommandLine> Parse(std::vector<std::string> args) { return ParseCommandLine(args); }
+
+// With a model, which is needed.
+absl::StatusOr<CommandLine> ParseWithModel(std::vector<std::string> args) {
+  args.insert(args.begin(), {"--model", "m=dir"});
+  return Parse(std::move(args));
+}
+
+std::string ErrorOf(const absl::StatusOr<CommandLine>& parsed) {
+  EXPECT_FALSE(parsed.ok());
+  return std::string(parsed.status().message());
+}
+
+std::string WriteConfig(const TempDir& dir, const std::string& text) {
+  const std::string path = (dir / "server.textproto").string();
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(OptionsTest, Defaults) {
+  const auto parsed = ParseWithModel({});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const Options& options = parsed->options;
+  EXPECT_FALSE(parsed->help);
+  ASSERT_THAT(options.models, SizeIs(1));
+  EXPECT_EQ(options.models[0].name, "m");
+  EXPECT_EQ(options.models[0].path, "dir");
+  EXPECT_EQ(options.listen, "127.0.0.1:50051");
+  EXPECT_EQ(options.metrics, "127.0.0.1:9464");
+  EXPECT_EQ(options.device, "cpu");
+  EXPECT_EQ(options.dtype, "auto");
+  EXPECT_EQ(options.threads, 0);
+  EXPECT_EQ(options.max_batch_tokens, 512);
+  EXPECT_EQ(options.max_sequences, 64);
+  EXPECT_EQ(options.kv_cache_tokens, 64 * 512);
+  EXPECT_EQ(options.max_queued_requests, 512);
+  EXPECT_EQ(options.max_request_bytes, 4 << 20);
+  EXPECT_EQ(options.max_continuations, 256);
+  EXPECT_EQ(options.max_trace_tokens, 4096);
+  EXPECT_EQ(options.watchdog, absl::Seconds(10));
+  EXPECT_EQ(options.drain, absl::Seconds(30));
+  EXPECT_EQ(options.log_level, "info");
+}
+
+TEST(OptionsTest, FlagsInEveryForm) {
+  const auto parsed = Parse({"--model=a=x=y", "--model", "b=z", "--max-sequences=8",
+                             "--max_batch_tokens", "100", "--metrics=", "--drain-seconds", "0.5",
+                             "--dtype", "bf16", "--device=reference", "--threads", "1"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const Options& options = parsed->options;
+  ASSERT_THAT(options.models, SizeIs(2));
+  EXPECT_EQ(options.models[0].path, "x=y");
+  EXPECT_EQ(options.models[1].name, "b");
+  EXPECT_EQ(options.max_sequences, 8);
+  EXPECT_EQ(options.kv_cache_tokens, 8 * 512);
+  EXPECT_EQ(options.max_batch_tokens, 100);
+  EXPECT_EQ(options.metrics, "");
+  EXPECT_EQ(options.drain, absl::Milliseconds(500));
+  EXPECT_EQ(options.dtype, "bf16");
+  EXPECT_EQ(options.device, "reference");
+}
+
+TEST(OptionsTest, FlagsWinOverTheFile) {
+  const TempDir dir;
+  const std::string path = WriteConfig(dir, R"(
+      models { name: "file" path: "f" }
+      listen: "0.0.0.0:1"
+      max_sequences: 7
+      threads: 3)");
+  auto parsed = Parse({"--threads", "2", "--config", path});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->options.models[0].name, "file");
+  EXPECT_EQ(parsed->options.listen, "0.0.0.0:1");
+  EXPECT_EQ(parsed->options.max_sequences, 7);
+  EXPECT_EQ(parsed->options.threads, 2);
+
+  parsed = Parse({"--config", path, "--model", "flag=g"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  ASSERT_THAT(parsed->options.models, SizeIs(1));
+  EXPECT_EQ(parsed->options.models[0].name, "flag");
+}
+
+TEST(OptionsTest, BadFilesNameFileAndLine) {
+  const TempDir dir;
+  const std::string unknown = WriteConfig(dir, "threads: 1\nthread_count: 2\n");
+  EXPECT_THAT(ErrorOf(Parse({"--config", unknown})),
+              AllOf(HasSubstr("server.textproto:2:"), HasSubstr("thread_count")));
+  const std::string broken = WriteConfig(dir, "\n\nthreads: many");
+  EXPECT_THAT(ErrorOf(Parse({"--config", broken})), HasSubstr("server.textproto:3:"));
+  EXPECT_THAT(ErrorOf(Parse({"--config", (dir / "none").string()})),
+              AllOf(StartsWith("--config: "), HasSubstr("none")));
+}
+
+TEST(OptionsTest, BadFlagsAreNamed) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"threads", "-1"},
+      {"threads", "x"},
+      {"max-batch-tokens", "0"},
+      {"max-batch-tokens", "63"},  // fewer than max-sequences
+      {"max-sequences", "0"},
+      {"kv-cache-tokens", "0"},
+      {"max-queued-requests", "0"},
+      {"max-request-bytes", "0"},
+      {"max-request-bytes", "99999999999"},
+      {"max-continuations", "0"},
+      {"max-trace-tokens", "-1"},
+      {"watchdog-seconds", "nan"},
+      {"watchdog-seconds", "0"},
+      {"drain-seconds", "-1"},
+      {"device", "tpu"},
+      {"dtype", "fp16"},
+      {"log-level", "loud"},
+      {"listen", "nowhere"},
+      {"listen", "1.2.3.4:99999"},
+      {"listen", ""},
+      {"metrics", ":"},
+      {"model", "nodir"},
+      {"model", "=dir"},
+      {"model", "a b=dir"},
+      {"model", "m=again"},
+      {"model", "x="},
+      {"bogus", "1"}};
+  for (const auto& flag : cases) {
+    EXPECT_THAT(ErrorOf(ParseWithModel({std::string("--").append(flag[0]), flag[1]})),
+                StartsWith(std::string("--").append(flag[0]).append(": ")));
+  }
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--threads"})), HasSubstr("needs a value"));
+  EXPECT_THAT(ErrorOf(ParseWithModel({"stray"})), HasSubstr("\"stray\""));
+  EXPECT_THAT(ErrorOf(Parse({})), StartsWith("--model: "));
+}
+
+TEST(OptionsTest, Help) {
+  EXPECT_TRUE(Parse({"--help"})->help);
+  EXPECT_TRUE(Parse({"--threads", "2", "-h"})->help);
+  for (const char* flag : {"--model", "--config", "--listen", "--max-batch-tokens", "--help"}) {
+    EXPECT_THAT(HelpText(), HasSubstr(flag));
+  }
+}
+
+}  // namespace
+}  // namespace deltaserve
