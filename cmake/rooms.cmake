@@ -3,9 +3,12 @@
 #
 #   deltaserve_room(NAME SOURCES a.cc b.cc [PUBLIC deps...] [PRIVATE deps...])
 #   deltaserve_test(NAME SOURCES a_test.cc [DEPS deps...] [ENVIRONMENT VAR=x ...] [LABELS l...])
+#   deltaserve_test_variant(NAME TEST test ENVIRONMENT VAR=x ... [LABELS l...])
 #   deltaserve_fuzzer(NAME SOURCES a_fuzzer.cc [DEPS deps...])
 #
-# A test carries its room, the name of its folder, as a label: ctest -L service.
+# A variant runs a test's program once more, under another environment. A test's first label is its
+# room, the name of its folder: `ctest -L service` runs a room's tests, target tests_service builds
+# them; likewise for every other label.
 function(deltaserve_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -18,11 +21,22 @@ function(deltaserve_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE deltaserve_options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE DELTASERVE_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  add_test(NAME ${name} COMMAND ${name})
+  deltaserve_test_variant(${name} TEST ${name} ENVIRONMENT ${ARG_ENVIRONMENT} LABELS ${ARG_LABELS})
+endfunction()
+
+function(deltaserve_test_variant name)
+  cmake_parse_arguments(ARG "" "TEST" "ENVIRONMENT;LABELS" ${ARGN})
   cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME room)
-  list(APPEND ARG_LABELS ${room})
+  list(PREPEND ARG_LABELS ${room})
+  add_test(NAME ${name} COMMAND ${ARG_TEST})
   set_tests_properties(${name} PROPERTIES
     ENVIRONMENT "${ARG_ENVIRONMENT}" LABELS "${ARG_LABELS}" TIMEOUT 600)
+  foreach(label ${ARG_LABELS})
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${ARG_TEST})
+  endforeach()
 endfunction()
 
 function(deltaserve_fuzzer name)
@@ -40,4 +54,8 @@ function(deltaserve_fuzzer name)
   add_test(NAME ${name}
     COMMAND ${name} -max_total_time=20 ${found} ${CMAKE_CURRENT_SOURCE_DIR}/seeds/${name})
   set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+  if(NOT TARGET tests_fuzz)
+    add_custom_target(tests_fuzz)
+  endif()
+  add_dependencies(tests_fuzz ${name})
 endfunction()

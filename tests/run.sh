@@ -82,9 +82,12 @@ needed_stage() {
 
 # --- What the stages do.
 
+# build PRESET [TARGET...]: all, where none is named.
 build() {
-  cmake --preset "$1"
-  cmake --build --preset "$1" --parallel "$jobs"
+  local preset=$1
+  shift
+  cmake --preset "$preset"
+  cmake --build --preset "$preset" --parallel "$jobs" --target "${@:-all}"
 }
 
 # run_tests STAGE PRESET SELECTION...: the selection is ctest's.
@@ -95,22 +98,30 @@ run_tests() {
     --output-junit "$PWD/$results/$name.xml" "$@"
 }
 
-# The same, building no more than the selected tests: each is the name of its target.
-build_and_run_tests() {
-  local name=$1 preset=$2 targets
-  shift 2
-  cmake --preset "$preset"
-  mapfile -t targets < <(ctest --test-dir "build/$preset" --show-only "$@" |
-    sed -n 's/^ *Test *#[0-9]*: *//p')
-  cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}"
-  run_tests "$name" "$preset" "$@"
+test_asan() {
+  build asan
+  run_tests asan asan --label-exclude '^(architecture|slow)$'
+}
+
+# What threads share. libgomp is not instrumented, so there is one thread where it is in use.
+test_tsan() {
+  local rooms=(engine service telemetry client integration promises)
+  local label_regex
+  printf -v label_regex '|%s' "${rooms[@]}"
+  build tsan "${rooms[@]/#/tests_}"
+  OMP_NUM_THREADS=1 run_tests tsan tsan --label-regex "^(${label_regex:1})$" \
+    --label-exclude '^slow$'
+}
+
+test_fuzzers() {
+  build fuzz tests_fuzz
+  run_tests fuzz fuzz --label-regex '^fuzz$'
 }
 
 check_format() {
-  find kernels server client tests bench -name '*.h' -print0 -o -name '*.cc' -print0 \
-    -o -name '*.cu' -print0 -o -name '*.cuh' -print0 | xargs -0 clang-format-14 --dry-run -Werror
-  find deploy tests bench .ci/run -name '*.sh' -print0 -o -name run -print0 |
-    xargs -0 shellcheck --severity=warning
+  find kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
+    xargs -0 clang-format-14 --dry-run -Werror
+  shellcheck --severity=warning .ci/run ./*/*.sh
 }
 
 # Debian's interpreter, because PyTorch is a package of Debian's.
@@ -139,9 +150,7 @@ fi
 stage tests run_tests tests release
 stage format check_format
 stage models test_models
-stage asan build_and_run_tests asan asan --label-exclude '^(architecture|slow)$'
-# What threads share. libgomp is not instrumented, so each compute pool is one thread.
-OMP_NUM_THREADS=1 stage tsan build_and_run_tests tsan tsan \
-  --label-regex '^(engine|service|telemetry|client|integration|promises)$' --label-exclude '^slow$'
-stage fuzz build_and_run_tests fuzz fuzz --label-regex '^fuzz$'
+stage asan test_asan
+stage tsan test_tsan
+stage fuzz test_fuzzers
 finish
