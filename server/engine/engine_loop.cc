@@ -44,7 +44,11 @@ void EngineLoop::Stop() {
     draining_ = true;
     stopping_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  } else {
+    EndAll();  // it was never started
+  }
 }
 
 SteadyNs EngineLoop::StalledFor() const {
@@ -146,7 +150,14 @@ void EngineLoop::Run() {
     idle = !RunNextStep();
     Publish();
   }
+  for (const Command& command : commands) command();
+  EndAll();
+}
+
+void EngineLoop::EndAll() {
   // What was submitted before the end is told of it, too.
+  std::vector<Command> commands;
+  TakeCommands(/*idle=*/false, commands);
   for (const Command& command : commands) command();
   for (const auto& lane : lanes_) {
     lane->EndAll(absl::UnavailableError("the server is shutting down"), clock_.Now());
@@ -155,6 +166,11 @@ void EngineLoop::Run() {
 }
 
 bool EngineLoop::RunNextStep() {
+  // Requests that came in while the device was failing.
+  if (const absl::Status lost = status(); !lost.ok()) {
+    for (const auto& lane : lanes_) lane->EndAll(lost, clock_.Now());
+    return false;
+  }
   for (size_t tried = 0; tried < lanes_.size(); ++tried) {
     ModelLane& lane = *lanes_[next_lane_];
     next_lane_ = (next_lane_ + 1) % lanes_.size();

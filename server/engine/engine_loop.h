@@ -60,6 +60,7 @@ class EngineLoop final : public RequestQueue {
   // One step of the next model that has one. False: none has.
   bool RunNextStep();
   void Fail(const absl::Status& status);
+  void EndAll();
   void Publish();
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -11,6 +11,11 @@ namespace deltaserve {
 
 absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
                                                            const LaneOptions& options) {
+  if (options.max_batch_tokens < options.max_sequences) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model \"", options.name, "\": a step of ", options.max_batch_tokens,
+                     " tokens cannot hold one of each of ", options.max_sequences, " sequences"));
+  }
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
   const ModelConfig& config = checkpoint.config();
   const DType dtype = options.dtype.value_or(checkpoint.default_dtype());
@@ -53,15 +58,16 @@ absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
   ASSIGN_OR_RETURN(Engine engine, Engine::Make(backend, std::move(decoder), geometry.num_pages,
                                                geometry.num_slots));
   return std::unique_ptr<ModelLane>(
-      new ModelLane(std::move(engine), geometry, std::move(info), options.max_batch_tokens));
+      new ModelLane(std::move(engine), geometry, std::move(info), options));
 }
 
 ModelLane::ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,
-                     int64_t token_budget)
+                     const LaneOptions& options)
     : engine_(std::move(engine)),
       cache_(geometry),
       info_(std::move(info)),
-      token_budget_(token_budget),
+      token_budget_(options.max_batch_tokens),
+      max_continuations_(options.max_continuations),
       batch_(engine_.MakeBatch()) {}
 
 int64_t ModelLane::PagesFor(int64_t num_tokens) const {
@@ -94,6 +100,10 @@ absl::Status ModelLane::CheckFits(const GenerateRequest& request) const {
 }
 
 absl::Status ModelLane::CheckFits(const ScoreRequest& request) const {
+  if (static_cast<int64_t>(request.continuations.size()) > max_continuations_) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        request.continuations.size(), " continuations; the limit is ", max_continuations_));
+  }
   size_t longest = 0;
   for (const auto& continuation : request.continuations) {
     longest = std::max(longest, continuation.size());

@@ -67,7 +67,8 @@ class ModelLane {
   absl::StatusOr<bool> RunStep(const Clock& clock, StepObserver& observer);
 
  private:
-  ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info, int64_t token_budget);
+  ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,
+            const LaneOptions& options);
 
   struct Place {
     Job* job = nullptr;
@@ -95,6 +96,7 @@ class ModelLane {
   CacheManager cache_;
   const ModelInfo info_;
   const int64_t token_budget_;
+  const int64_t max_continuations_;
   Scheduler scheduler_;
   StepBatch batch_;
   SequenceId last_sequence_id_ = 0;
