@@ -27,6 +27,7 @@ class Subprocess {
                                                            absl::string_view input = "");
   ~Subprocess();
 
+  pid_t pid() const { return pid_; }
   void Signal(int signal);
 
   // The exit status, or minus the signal that ended it; DEADLINE_EXCEEDED where it still runs after
