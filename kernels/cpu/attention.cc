@@ -30,6 +30,40 @@ struct AttentionItem {
 
 inline int64_t PaddedHeadDim(int64_t head_dim) { return (head_dim + 15) / 16 * 16; }
 
+// Asks for memory that is needed a block of keys later, a few lines at a time, so that a decode,
+// which uses each key and value once, does not wait for them. Pages lie anywhere, and the processor
+// foresees none but the one being read. They come as far as the second-level cache: the first has
+// too few misses in flight for the memory's bandwidth.
+class Ahead {
+ public:
+  void Add(const void* data, int64_t size_bytes) {
+    segments_[num_segments_++] = {static_cast<const char*>(data), size_bytes};
+  }
+  template <int kLines>
+  HWY_INLINE void Fetch() {
+    if (num_segments_ == 0) return;
+    Segment& segment = segments_[num_segments_ - 1];
+    for (int n = 0; n < kLines; ++n) {
+      __builtin_prefetch(segment.data + n * kLineBytes, /*rw=*/0, /*locality=*/2);
+    }
+    segment.data += kLines * kLineBytes;
+    segment.size_bytes -= kLines * kLineBytes;
+    if (segment.size_bytes <= 0) --num_segments_;
+  }
+  void FetchRest() {
+    while (num_segments_ > 0) Fetch<4>();
+  }
+
+ private:
+  static constexpr int64_t kLineBytes = 64;
+  struct Segment {
+    const char* data;
+    int64_t size_bytes;
+  };
+  Segment segments_[2 * kPagesPerBlock];
+  int num_segments_ = 0;
+};
+
 // Floats of scratch: queries and outputs by row, then the weights of one block.
 inline int64_t AttentionScratch(int64_t head_dim) {
   return kGroupRows * (2 * PaddedHeadDim(head_dim) + kBlockKeys);
@@ -54,14 +88,16 @@ constexpr bool kManyRegisters = kLanes == 16;
 template <typename T>
 class AttentionGroup {
  public:
-  AttentionGroup(const AttentionParams& p, const AttentionItem& item, float* scratch)
+  // next: the item after this one; null if there is none.
+  AttentionGroup(const AttentionParams& p, const AttentionItem& item, const AttentionItem* next,
+                 float* scratch)
       : p_(p),
         item_(item),
+        next_(next),
         head_dim_(p.q.dim(1) / p.num_heads),
         stride_(PaddedHeadDim(head_dim_)),
         num_rows_(item.end - item.begin),
         positions_(p.batch.positions.As<int32_t>() + item.begin),
-        pages_(p.batch.page_table.Row<int32_t>(item.sequence)),
         q_(scratch),
         y_(q_ + kGroupRows * stride_),
         weights_(y_ + kGroupRows * stride_) {}
@@ -69,15 +105,41 @@ class AttentionGroup {
   void Run() {
     LoadQueries();
     const int64_t num_keys = positions_[num_rows_ - 1] + 1;
-    for (int64_t first = 0; first < num_keys; first += kBlockKeys) AddBlock(first, num_keys);
+    for (int64_t first = 0; first < num_keys; first += kBlockKeys) {
+      const int64_t following = first + kBlockKeys;
+      if (following < num_keys) {
+        LookAhead(item_, following);
+      } else if (next_ != nullptr) {
+        LookAhead(*next_, 0);
+      }
+      AddBlock(first, num_keys);
+      ahead_.FetchRest();
+    }
     StoreOutputs();
   }
 
  private:
   // Where this head's share of a page begins; values follow the keys of all heads.
-  const T* Page(int64_t index, bool values) const {
-    const int64_t head = values ? p_.num_heads + item_.head : item_.head;
-    return p_.kv.Row<const T>(pages_[index]) + head * kPageTokens * head_dim_;
+  const T* Page(const AttentionItem& item, int64_t index, bool values) const {
+    const int64_t head = values ? p_.num_heads + item.head : item.head;
+    const int32_t page = p_.batch.page_table.Row<int32_t>(item.sequence)[index];
+    return p_.kv.Row<const T>(page) + head * kPageTokens * head_dim_;
+  }
+
+  static int64_t NumPages(int64_t first, int64_t num_keys) {
+    return (std::min(kBlockKeys, num_keys - first) + kPageTokens - 1) / kPageTokens;
+  }
+
+  // The block of keys at `first`, values last.
+  void LookAhead(const AttentionItem& item, int64_t first) {
+    const int64_t num_keys = p_.batch.positions.As<int32_t>()[item.end - 1] + 1;
+    const int64_t page = first / kPageTokens;
+    const int64_t page_bytes = kPageTokens * head_dim_ * static_cast<int64_t>(sizeof(T));
+    for (const bool values : {true, false}) {
+      for (int64_t n = NumPages(first, num_keys); n > 0; --n) {
+        ahead_.Add(Page(item, page + n - 1, values), page_bytes);
+      }
+    }
   }
 
   void LoadQueries() {
@@ -95,11 +157,10 @@ class AttentionGroup {
 
   // Keys [first, first + kBlockKeys), as far as there are so many, into every row.
   void AddBlock(int64_t first, int64_t num_keys) {
-    const int64_t block_keys = std::min(kBlockKeys, num_keys - first);
-    const int64_t num_pages = (block_keys + kPageTokens - 1) / kPageTokens;
+    const int64_t num_pages = NumPages(first, num_keys);
     for (int64_t n = 0; n < num_pages; ++n) {
-      keys_[n] = Page(first / kPageTokens + n, false);
-      values_[n] = Page(first / kPageTokens + n, true);
+      keys_[n] = Page(item_, first / kPageTokens + n, false);
+      values_[n] = Page(item_, first / kPageTokens + n, true);
     }
     int64_t row = 0;
     while (row < num_rows_ && positions_[row] < first) ++row;  // rows that see none of it
@@ -149,6 +210,7 @@ class AttentionGroup {
         const T* from = keys_[page + n / kPageVectors] + i * kPageTokens;
         keys[n] = Load(from + n % kPageVectors * kLanes, Whole());
       }
+      if constexpr (kRows == 1) ahead_.Fetch<2>();
       for (int r = 0; r < kRows; ++r) {
         const Vec q_i = hn::Set(kFloat, q[r * stride_ + i]);
         for (int n = 0; n < kVectors; ++n) scores[r][n] = hn::MulAdd(q_i, keys[n], scores[r][n]);
@@ -207,6 +269,7 @@ class AttentionGroup {
       const T* from = values_[key / kPageTokens] + key % kPageTokens * head_dim_ + i;
       Vec values[kVectors];
       for (int n = 0; n < kVectors; ++n) values[n] = Load(from + n * kLanes, extent);
+      if constexpr (kRows == 1) ahead_.Fetch<4>();
       for (int r = 0; r < kRows; ++r) {
         const Vec weight = hn::Set(kFloat, weights[r * kBlockKeys + key]);
         for (int n = 0; n < kVectors; ++n) y[r][n] = hn::MulAdd(weight, values[n], y[r][n]);
@@ -231,23 +294,30 @@ class AttentionGroup {
 
   const AttentionParams& p_;
   const AttentionItem& item_;
+  const AttentionItem* const next_;
   const int64_t head_dim_;
   const int64_t stride_;
   const int64_t num_rows_;
   const int32_t* positions_;  // of the rows
-  const int32_t* pages_;      // of the sequence
   float* q_;                  // [kGroupRows, stride], scaled
   float* y_;                  // [kGroupRows, stride], not yet divided by sum
   float* weights_;            // [kGroupRows, kBlockKeys]
+  Ahead ahead_;
   float max_[kGroupRows];
   float sum_[kGroupRows];
   const T* keys_[kPagesPerBlock];
   const T* values_[kPagesPerBlock];
 };
 
-void RunItem(const AttentionParams& p, const AttentionItem& item, float* scratch) {
-  VisitDType(p.kv.dtype,
-             [&](auto type) { AttentionGroup<decltype(type)>(p, item, scratch).Run(); });
+// Consecutive items.
+void RunItems(const AttentionParams& p, const AttentionItem* begin, const AttentionItem* end,
+              float* scratch) {
+  VisitDType(p.kv.dtype, [&](auto type) {
+    for (const AttentionItem* item = begin; item != end; ++item) {
+      const AttentionItem* next = item + 1 == end ? nullptr : item + 1;
+      AttentionGroup<decltype(type)>(p, *item, next, scratch).Run();
+    }
+  });
 }
 
 }  // namespace
@@ -257,10 +327,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace deltaserve::cpu {
 
-HWY_EXPORT(RunItem);
+HWY_EXPORT(RunItems);
 
 void Attention(const AttentionParams& p, Workers& workers) {
   constexpr int64_t kWorthSharing = 1 << 15;  // multiply-adds
+  constexpr int64_t kMaxGroupItems = 8;
   const int64_t head_dim = p.q.dim(1) / p.num_heads;
   const int32_t* offsets = p.batch.query_offsets.As<int32_t>();
   const int32_t* kv_len = p.batch.kv_len.As<int32_t>();
@@ -275,9 +346,17 @@ void Attention(const AttentionParams& p, Workers& workers) {
     }
   }
   workers.ReserveScratch(AttentionScratch(head_dim) * sizeof(float));
-  const auto run = HWY_DYNAMIC_DISPATCH(RunItem);
-  workers.ForEach(static_cast<int64_t>(items.size()), work < kWorthSharing,
-                  [&](int64_t n, int worker) { run(p, items[n], workers.Scratch<float>(worker)); });
+  const auto run = HWY_DYNAMIC_DISPATCH(RunItems);
+  // Neighbours of one worker, which overlaps the end of one with the start of the next; few enough
+  // that the workers finish together.
+  const int64_t num_items = static_cast<int64_t>(items.size());
+  const int64_t group = std::clamp<int64_t>(num_items / (4 * workers.count()), 1, kMaxGroupItems);
+  workers.ForEach((num_items + group - 1) / group, work < kWorthSharing,
+                  [&](int64_t n, int worker) {
+                    const AttentionItem* begin = items.data() + n * group;
+                    const AttentionItem* end = items.data() + std::min(num_items, (n + 1) * group);
+                    run(p, begin, end, workers.Scratch<float>(worker));
+                  });
 }
 
 }  // namespace deltaserve::cpu
