@@ -197,11 +197,14 @@ class KeyReader {
 void ReadKind(KeyReader& reader, const TensorEvidence* evidence, ModelConfig& config) {
   std::optional<ResidualKind> named;
   reader.OneOf("ddl_variant", kKindNames, /*nullable=*/false, named);
-  const std::optional<ResidualKind> seen = evidence ? evidence->Kind() : std::nullopt;
-  if (named && seen && *named != *seen) {
-    reader.Fail(absl::StrCat("key \"ddl_variant\" is \"", std::string(Name(*named)),
-                             "\", but the tensors are those of \"", std::string(Name(*seen)),
-                             "\" (", Describe(*evidence), ")"));
+  std::optional<ResidualKind> seen;
+  if (evidence != nullptr) seen = evidence->Kind();
+  config.kind = named.value_or(seen.value_or(ResidualKind::kAdditive));
+  if (seen.value_or(config.kind) != config.kind) {
+    reader.Fail(absl::StrCat("key \"ddl_variant\" is \"", std::string(Name(config.kind)),
+                             "\", but the tensors are those of \"",
+                             std::string(Name(seen.value_or(config.kind))), "\" (",
+                             Describe(*evidence), ")"));
   }
   if (!named && !seen) {
     reader.Fail(absl::StrCat(
@@ -209,7 +212,6 @@ void ReadKind(KeyReader& reader, const TensorEvidence* evidence, ModelConfig& co
         evidence ? absl::StrCat(", and the tensors fit no one kind (", Describe(*evidence), ")")
                  : ""));
   }
-  config.kind = named ? *named : seen.value_or(ResidualKind::kAdditive);
 }
 
 void ReadShape(KeyReader& reader, ModelConfig& config) {
@@ -249,15 +251,15 @@ void ReadSublayers(KeyReader& reader, ModelConfig& config) {
 }
 
 void ReadValueChannels(KeyReader& reader, const TensorEvidence* evidence, ModelConfig& config) {
-  const std::optional<int64_t> read_length =
-      evidence ? evidence->readout_read_length : std::nullopt;
-  int64_t d_v = read_length.value_or(config.ddl_value_channels);
+  // 0: there is no such tensor (an empty one is the checkpoint's to refuse, by its shape).
+  const int64_t read_length = evidence ? evidence->readout_read_length.value_or(0) : 0;
+  int64_t d_v = read_length > 0 ? read_length : config.ddl_value_channels;
   reader.Integer("ddl_value_channels", 1, kMaxValueChannels, d_v);
-  if (read_length && *read_length != d_v) {
+  if (read_length > 0 && read_length != d_v) {
     reader.Fail(absl::StrCat("key \"ddl_value_channels\" is ", d_v,
-                             ", but the tensor \"readout.read\" has length ", *read_length));
+                             ", but the tensor \"readout.read\" has length ", read_length));
   }
-  if (d_v < 1 || d_v > kMaxValueChannels) {
+  if (d_v > kMaxValueChannels) {
     reader.Fail(absl::StrCat("the tensor \"readout.read\" has length ", d_v,
                              ", but must have between 1 and ", kMaxValueChannels));
   }
