@@ -15,6 +15,9 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 
+// Rows that are multiplied with a weight while it is in a register: their sums fill most of the 32.
+constexpr int kTileRows = 6;
+
 // What one block of outputs needs.
 template <typename T>
 struct BlockProduct {
@@ -22,6 +25,17 @@ struct BlockProduct {
   int64_t x_stride;
   const T* block;
   int64_t in;
+};
+
+// Asks for a part of the weight that is needed later, a little with every step of a loop, so that
+// memory is never idle. As far as the second-level cache: the first has too few misses in flight.
+struct Ahead {
+  const char* at;
+  int64_t step_bytes;
+  void Fetch() {
+    __builtin_prefetch(at, /*rw=*/0, /*locality=*/2);
+    at += step_bytes;
+  }
 };
 
 DELTASERVE_AVX512_BF16 inline void StoreVector(__m512 v, float* to, int64_t count) {
@@ -38,9 +52,11 @@ DELTASERVE_AVX512_BF16 inline void StoreVector(__m512 v, BFloat16* to, int64_t c
 // acc += x W^T over inputs [begin, end).
 template <int kRows, int kVectors>
 DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<float>& p, int64_t begin,
-                                              int64_t end, __m512 (&acc)[kRows][kVectors]) {
+                                              int64_t end, Ahead ahead,
+                                              __m512 (&acc)[kRows][kVectors]) {
   const float* weight = p.block + begin * kVectors * kLanes;
   for (int64_t k = begin; k < end; ++k, weight += kVectors * kLanes) {
+    ahead.Fetch();
     __m512 w[kVectors];
     for (int n = 0; n < kVectors; ++n) w[n] = _mm512_loadu_ps(weight + n * kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -67,11 +83,13 @@ DELTASERVE_AVX512_BF16 inline void AccumulatePair(const BFloat16* weight, const 
 
 template <int kRows, int kVectors>
 DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<BFloat16>& p, int64_t begin,
-                                              int64_t end, __m512 (&acc)[kRows][kVectors]) {
+                                              int64_t end, Ahead ahead,
+                                              __m512 (&acc)[kRows][kVectors]) {
   const BFloat16* weight = p.block + begin * kVectors * kLanes;
   int32_t x[kRows];
   int64_t k = begin;
   for (; k + 2 <= end; k += 2, weight += 2 * kVectors * kLanes) {
+    ahead.Fetch();
     for (int r = 0; r < kRows; ++r) std::memcpy(&x[r], p.x + r * p.x_stride + k, sizeof(x[r]));
     AccumulatePair(weight, x, acc);
   }
@@ -87,39 +105,69 @@ DELTASERVE_AVX512_BF16 inline void SetZero(__m512 (&acc)[kRows][kVectors]) {
   }
 }
 
-// total += x W^T over one chunk of inputs, for rows [row, row + kRows). Each row's chain starts
-// anew in a chunk, but for the first one.
+// A chunk of inputs [begin, end), and what to fetch while it is multiplied.
+struct Chunk {
+  int64_t begin, end;
+  Ahead ahead;
+};
+
+// total += x W^T over one chunk, for rows [row, row + kRows). Each row's chain starts anew in a
+// chunk, but for the first one.
 template <int kRows, int kVectors, typename T>
-DELTASERVE_AVX512_BF16 void AddChunk(const BlockProduct<T>& p, int64_t row, int64_t begin,
-                                     int64_t end, __m512 (*total)[kVectors]) {
+DELTASERVE_AVX512_BF16 void AddTile(const BlockProduct<T>& p, int64_t row, const Chunk& chunk,
+                                    __m512 (*total)[kVectors]) {
   BlockProduct<T> product = p;
   product.x += row * p.x_stride;
   __m512 acc[kRows][kVectors];
   SetZero(acc);
-  Accumulate(product, begin, end, acc);
+  Accumulate(product, chunk.begin, chunk.end, chunk.ahead, acc);
   for (int r = 0; r < kRows; ++r) {
     for (int n = 0; n < kVectors; ++n) {
-      total[row + r][n] = begin == 0 ? acc[r][n] : _mm512_add_ps(total[row + r][n], acc[r][n]);
+      total[row + r][n] =
+          chunk.begin == 0 ? acc[r][n] : _mm512_add_ps(total[row + r][n], acc[r][n]);
     }
   }
 }
 
-// y: [rows, count] of the block's outputs. A chunk of the weight comes from memory for the first
-// rows and from cache for the others.
+template <int kVectors, typename T>
+DELTASERVE_AVX512_BF16 void AddTile(int64_t rows, const BlockProduct<T>& p, int64_t row,
+                                    const Chunk& chunk, __m512 (*total)[kVectors]) {
+  switch (rows) {
+    case 1:
+      return AddTile<1>(p, row, chunk, total);
+    case 2:
+      return AddTile<2>(p, row, chunk, total);
+    case 3:
+      return AddTile<3>(p, row, chunk, total);
+    case 4:
+      return AddTile<4>(p, row, chunk, total);
+    case 5:
+      return AddTile<5>(p, row, chunk, total);
+    case kTileRows:
+      return AddTile<kTileRows>(p, row, chunk, total);
+  }
+}
+
+// y: [rows, count] of the block's outputs. A chunk of the weight comes from memory while the one
+// before is multiplied, and from cache for every tile of rows.
 template <int kVectors, typename T, typename Y>
 DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p, Y* y,
                                           int64_t y_stride, int64_t count) {
-  const int64_t chunk = p.in <= 1024 ? 512 : 1024;
+  constexpr int64_t kInputs = 4 / sizeof(T);  // of a step
+  constexpr int64_t kStepBytes = kVectors * kLanes * 4;
+  const int64_t chunk_inputs = p.in <= 1024 ? 512 : 1024;
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   __m512 total[kMaxFewRows][kVectors];
-  for (int64_t begin = 0; begin < p.in; begin += chunk) {
-    const int64_t end = std::min(p.in, begin + chunk);
-    int64_t row = 0;
-    for (; row + 4 <= rows; row += 4) AddChunk<4>(p, row, begin, end, total);
-    if (row + 2 <= rows) {
-      AddChunk<2>(p, row, begin, end, total);
-      row += 2;
+  for (int64_t begin = 0; begin < p.in; begin += chunk_inputs) {
+    const int64_t end = std::min(p.in, begin + chunk_inputs);
+    // What follows the chunk, the next block included, shared among the tiles.
+    const char* next = reinterpret_cast<const char*>(p.block + end * kVectors * kLanes);
+    const int64_t tile_bytes = (end - begin) / kInputs * kStepBytes / tiles;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t row = rows * tile / tiles;
+      const Chunk chunk{begin, end, {next + tile * tile_bytes, kStepBytes / tiles}};
+      AddTile(rows * (tile + 1) / tiles - row, p, row, chunk, total);
     }
-    if (row < rows) AddChunk<1>(p, row, begin, end, total);
   }
   for (int64_t r = 0; r < rows; ++r) {
     for (int n = 0; n < kVectors; ++n) {

@@ -1,4 +1,4 @@
-// Products of a few rows, where reading the weight is most of the cost and oneDNN leaves a third of
+// Products of a few rows, where reading the weight is much of the cost and oneDNN leaves a third of
 // the memory's bandwidth unused.
 #ifndef DELTASERVE_KERNELS_CPU_FEW_ROWS_H_
 #define DELTASERVE_KERNELS_CPU_FEW_ROWS_H_
@@ -10,7 +10,7 @@
 
 namespace deltaserve::cpu {
 
-inline constexpr int64_t kMaxFewRows = 16;
+inline constexpr int64_t kMaxFewRows = 64;
 
 // A weight [in, out] as oneDNN packs it: blocks of `width` outputs, each [in, width] in fp32 and
 // [in / 2, width, 2] in bf16, zero beyond the last input and output.
