@@ -100,7 +100,7 @@ TEST(Workload, EveryRequestEndsOnce) {
     }
   }
   EXPECT_TRUE(engine.everything_free());
-  for (const RecordingObserver::Step& step : engine.observer().steps()) {
+  for (const RecordingStepObserver::Step& step : engine.observer().steps()) {
     EXPECT_LE(step.stats.prefill_tokens + step.stats.decode_tokens, 24);
   }
 }

@@ -24,7 +24,7 @@ std::vector<float> RecordingSink::Sample::logprobs() const {
 void RecordingSink::OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) {
   int64_t num_tokens = 0;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     Sample& recorded = samples_[sample];
     if (done_) violation_ = "tokens after the end";
     if (recorded.finish) violation_ = absl::StrCat("tokens after the end of sample ", sample);
@@ -35,7 +35,7 @@ void RecordingSink::OnTokens(int32_t sample, absl::Span<const SampledToken> toke
 }
 
 void RecordingSink::OnSampleDone(int32_t sample, FinishReason reason) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Sample& recorded = samples_[sample];
   if (done_) violation_ = "a sample ends after the end";
   if (recorded.finish) violation_ = absl::StrCat("sample ", sample, " ends twice");
@@ -43,7 +43,7 @@ void RecordingSink::OnSampleDone(int32_t sample, FinishReason reason) {
 }
 
 void RecordingSink::OnDone(RequestOutcome outcome) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (done_) violation_ = "two ends";
   for (const auto& [index, sample] : samples_) {
     if (outcome.status.ok() && !sample.finish) {
@@ -52,68 +52,71 @@ void RecordingSink::OnDone(RequestOutcome outcome) {
   }
   outcome_ = std::move(outcome);
   done_ = true;
+  ended_.NotifyAll();
 }
 
-void RecordingSink::Await() { mutex_.Await(absl::Condition(&done_)); }
+void RecordingSink::Await() {
+  ended_.Wait(&mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return done_; });
+}
 
 RecordingSink::Sample RecordingSink::sample(int32_t index) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Await();
   return samples_[index];
 }
 
 absl::Status RecordingSink::status() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Await();
   return outcome_.status;
 }
 
 Usage RecordingSink::usage() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Await();
   return outcome_.usage;
 }
 
 const ScoreResult& RecordingSink::score() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Await();
   return *outcome_.score;
 }
 
 bool RecordingSink::done() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return done_;
 }
 
 std::string RecordingSink::violation() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return violation_;
 }
 
-void RecordingObserver::OnStep(const StepStats& step) {
-  absl::MutexLock lock(&mutex_);
+void RecordingStepObserver::OnStep(const StepStats& step) {
+  MutexLock lock(&mutex_);
   steps_.push_back({std::string(step.model), step});
 }
 
-void RecordingObserver::OnLoad(const ModelLoad& load) {
-  absl::MutexLock lock(&mutex_);
+void RecordingStepObserver::OnLoad(const ModelLoad& load) {
+  MutexLock lock(&mutex_);
   loads_[std::string(load.model)] = load;
 }
 
-std::vector<RecordingObserver::Step> RecordingObserver::steps() const {
-  absl::MutexLock lock(&mutex_);
+std::vector<RecordingStepObserver::Step> RecordingStepObserver::steps() const {
+  MutexLock lock(&mutex_);
   return steps_;
 }
 
-int64_t RecordingObserver::num_preemptions() const {
-  absl::MutexLock lock(&mutex_);
+int64_t RecordingStepObserver::num_preemptions() const {
+  MutexLock lock(&mutex_);
   int64_t sum = 0;
   for (const Step& step : steps_) sum += step.stats.preemptions;
   return sum;
 }
 
-ModelLoad RecordingObserver::load(const std::string& model) const {
-  absl::MutexLock lock(&mutex_);
+ModelLoad RecordingStepObserver::load(const std::string& model) const {
+  MutexLock lock(&mutex_);
   const auto found = loads_.find(model);
   return found == loads_.end() ? ModelLoad() : found->second;
 }

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "server/api/mutex.h"
 #include "server/engine/engine_loop.h"
 
 namespace deltaserve {
@@ -61,7 +61,8 @@ class RecordingSink final : public TokenSink {
   void Await() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TokenHook hook_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar ended_;
   std::map<int32_t, Sample> samples_ ABSL_GUARDED_BY(mutex_);
   RequestOutcome outcome_ ABSL_GUARDED_BY(mutex_);
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
@@ -69,7 +70,7 @@ class RecordingSink final : public TokenSink {
 };
 
 // Thread-safe.
-class RecordingObserver final : public StepObserver {
+class RecordingStepObserver final : public StepObserver {
  public:
   struct Step {
     std::string model;
@@ -85,7 +86,7 @@ class RecordingObserver final : public StepObserver {
   ModelLoad load(const std::string& model) const;
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::vector<Step> steps_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ModelLoad> loads_ ABSL_GUARDED_BY(mutex_);
 };
@@ -98,7 +99,7 @@ class TestEngine {
              int64_t max_queued = 10'000);
 
   ManualClock& clock() { return clock_; }
-  RecordingObserver& observer() { return observer_; }
+  RecordingStepObserver& observer() { return observer_; }
   EngineLoop& loop() { return *loop_; }
   const ModelInfo& info(size_t model = 0) const { return infos_[model]; }
 
@@ -135,7 +136,7 @@ class TestEngine {
 
   std::unique_ptr<Backend> backend_;
   ManualClock clock_;
-  RecordingObserver observer_;
+  RecordingStepObserver observer_;
   std::vector<ModelInfo> infos_;
   bool started_ = false;
   RequestId last_id_ = 1'000'000;
