@@ -23,13 +23,14 @@ void EngineLoop::Start() {
 }
 
 void EngineLoop::Drain() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   draining_ = true;
 }
 
 bool EngineLoop::WaitUntilIdle(absl::Duration limit) {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(this, &EngineLoop::Idle), limit);
+  MutexLock lock(&mutex_);
+  return idle_.WaitFor(&mutex_, limit,
+                       [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return Idle(); });
 }
 
 bool EngineLoop::Idle() const {
@@ -40,9 +41,10 @@ bool EngineLoop::Idle() const {
 
 void EngineLoop::Stop() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     draining_ = true;
     stopping_ = true;
+    woken_.NotifyAll();
   }
   if (thread_.joinable()) {
     thread_.join();
@@ -52,12 +54,12 @@ void EngineLoop::Stop() {
 }
 
 SteadyNs EngineLoop::StalledFor() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return working_since_ == 0 ? 0 : clock_.Now() - working_since_;
 }
 
 absl::Status EngineLoop::status() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return status_;
 }
 
@@ -83,7 +85,7 @@ absl::Status EngineLoop::SubmitTo(Request request, std::shared_ptr<TokenSink> si
   const size_t index = std::find_if(lanes_.begin(), lanes_.end(),
                                     [&](const auto& held) { return held.get() == lane; }) -
                        lanes_.begin();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (!status_.ok()) return status_;
   if (draining_) return absl::UnavailableError("the server is shutting down");
   Counts& counts = counts_[index];
@@ -97,6 +99,7 @@ absl::Status EngineLoop::SubmitTo(Request request, std::shared_ptr<TokenSink> si
   commands_.push_back([lane, now, request = std::move(request), sink = std::move(sink)]() mutable {
     lane->Accept(std::move(request), std::move(sink), now);
   });
+  woken_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -109,8 +112,9 @@ absl::Status EngineLoop::Submit(ScoreRequest request, std::shared_ptr<TokenSink>
 }
 
 void EngineLoop::Post(Command command) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   commands_.push_back(std::move(command));
+  woken_.NotifyAll();
 }
 
 void EngineLoop::Cancel(RequestId id) {
@@ -129,8 +133,8 @@ bool EngineLoop::TakeCommands(bool idle, std::vector<Command>& commands) {
   const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !commands_.empty() || stopping_;
   };
-  absl::MutexLock lock(&mutex_);
-  if (idle) mutex_.Await(absl::Condition(&woken));
+  MutexLock lock(&mutex_);
+  if (idle) woken_.Wait(&mutex_, woken);
   commands.swap(commands_);
   for (Counts& counts : counts_) {
     counts.accepted += counts.submitted;
@@ -189,7 +193,7 @@ void EngineLoop::Fail(const absl::Status& status) {
   const absl::Status lost =
       absl::UnavailableError(absl::StrCat("the device is lost: ", std::string(status.message())));
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     status_ = lost;
   }
   for (const auto& lane : lanes_) lane->EndAll(lost, clock_.Now());
@@ -197,12 +201,14 @@ void EngineLoop::Fail(const absl::Status& status) {
 
 void EngineLoop::Publish() {
   for (const auto& lane : lanes_) observer_.OnLoad(lane->load());
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (size_t i = 0; i < lanes_.size(); ++i) {
     counts_[i].accepted = lanes_[i]->num_requests();
     counts_[i].unstarted = lanes_[i]->num_unstarted();
   }
-  working_since_ = Idle() ? 0 : clock_.Now();
+  const bool idle = Idle();
+  working_since_ = idle ? 0 : clock_.Now();
+  if (idle) idle_.NotifyAll();
 }
 
 }  // namespace deltaserve

@@ -11,9 +11,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/api/clock.h"
+#include "server/api/mutex.h"
 #include "server/api/observers.h"
 #include "server/api/request_queue.h"
 #include "server/engine/model_lane.h"
@@ -71,7 +71,9 @@ class EngineLoop final : public RequestQueue {
   std::thread thread_;
   size_t next_lane_ = 0;  // engine thread only
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar woken_;  // commands, or stopping
+  CondVar idle_;
   std::vector<Command> commands_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -6,13 +6,13 @@
 namespace deltaserve {
 
 void ActiveCalls::Add(RequestId id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   queues_.emplace(id, nullptr);
 }
 
 void ActiveCalls::SetQueue(RequestId id, RequestQueue* queue) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     auto call = queues_.find(id);
     if (call != queues_.end()) call->second = queue;
     if (!cancelled_all_) return;
@@ -21,24 +21,25 @@ void ActiveCalls::SetQueue(RequestId id, RequestQueue* queue) {
 }
 
 void ActiveCalls::Remove(RequestId id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   queues_.erase(id);
+  if (queues_.empty()) none_.NotifyAll();
 }
 
 void ActiveCalls::RefuseNew() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   refusing_ = true;
 }
 
 bool ActiveCalls::refusing() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return refusing_;
 }
 
 void ActiveCalls::CancelAll() {
   std::vector<std::pair<RequestId, RequestQueue*>> accepted;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     cancelled_all_ = true;
     for (const auto& [id, queue] : queues_) {
       if (queue != nullptr) accepted.emplace_back(id, queue);
@@ -49,13 +50,14 @@ void ActiveCalls::CancelAll() {
 }
 
 bool ActiveCalls::cancelled_all() const {
-  absl::ReaderMutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return cancelled_all_;
 }
 
 bool ActiveCalls::AwaitNone(absl::Duration limit) const {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(this, &ActiveCalls::None), limit);
+  MutexLock lock(&mutex_);
+  return none_.WaitFor(&mutex_, limit,
+                       [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return queues_.empty(); });
 }
 
 }  // namespace deltaserve

@@ -3,8 +3,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/api/mutex.h"
 #include "server/api/request_queue.h"
 
 namespace deltaserve {
@@ -28,9 +28,8 @@ class ActiveCalls {
   bool AwaitNone(absl::Duration limit) const;
 
  private:
-  bool None() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return queues_.empty(); }
-
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  mutable CondVar none_;
   // Null until accepted.
   absl::flat_hash_map<RequestId, RequestQueue*> queues_ ABSL_GUARDED_BY(mutex_);
   bool refusing_ ABSL_GUARDED_BY(mutex_) = false;

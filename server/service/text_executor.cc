@@ -10,22 +10,27 @@ TextExecutor::TextExecutor(int num_threads) {
 
 TextExecutor::~TextExecutor() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stopping_ = true;
+    woken_.NotifyAll();
   }
   for (std::thread& thread : threads_) thread.join();
 }
 
 void TextExecutor::Schedule(std::shared_ptr<Task> task) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   queue_.push_back(std::move(task));
+  woken_.NotifyOne();
 }
 
 void TextExecutor::Run() {
   while (true) {
     std::shared_ptr<Task> task;
     {
-      absl::MutexLock lock(&mutex_, absl::Condition(this, &TextExecutor::HasWork));
+      MutexLock lock(&mutex_);
+      woken_.Wait(&mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || !queue_.empty();
+      });
       if (queue_.empty()) return;
       task = std::move(queue_.front());
       queue_.pop_front();

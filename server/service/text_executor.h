@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/api/mutex.h"
 
 namespace deltaserve {
 
@@ -34,9 +34,9 @@ class TextExecutor {
 
  private:
   void Run();
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !queue_.empty(); }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar woken_;  // by work, or stopping
   std::deque<std::shared_ptr<Task>> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;

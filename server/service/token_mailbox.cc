@@ -10,7 +10,7 @@ TokenMailbox::TokenMailbox(std::shared_ptr<Reader> reader, TextExecutor* executo
 
 void TokenMailbox::OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) {
   const SteadyNs now = clock_->Now();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   mail_.events.push_back(
       {.sample = sample, .at = now, .num_tokens = static_cast<int64_t>(tokens.size()), .done = {}});
   mail_.tokens.insert(mail_.tokens.end(), tokens.begin(), tokens.end());
@@ -19,25 +19,25 @@ void TokenMailbox::OnTokens(int32_t sample, absl::Span<const SampledToken> token
 
 void TokenMailbox::OnSampleDone(int32_t sample, FinishReason reason) {
   const SteadyNs now = clock_->Now();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   mail_.events.push_back({.sample = sample, .at = now, .num_tokens = 0, .done = reason});
   ScheduleLocked();
 }
 
 void TokenMailbox::OnDone(RequestOutcome outcome) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   mail_.outcome = std::move(outcome);
   ScheduleLocked();
 }
 
 void TokenMailbox::Wake() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ScheduleLocked();
 }
 
 void TokenMailbox::Close() {
   std::shared_ptr<Reader> reader;  // destroyed outside the lock
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   reader = std::move(reader_);
 }
 
@@ -54,14 +54,14 @@ void TokenMailbox::RunOnTextThread() {
   Mail mail;
   std::shared_ptr<Reader> reader;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     again_ = false;
     mail = std::exchange(mail_, {});
     reader = reader_;
   }
   if (reader != nullptr) reader->OnMail(std::move(mail));
 
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   scheduled_ = false;
   // Through the queue again, so that a busy stream does not keep the others waiting.
   if (again_) ScheduleLocked();

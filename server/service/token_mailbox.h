@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/api/clock.h"
+#include "server/api/mutex.h"
 #include "server/api/token_sink.h"
 #include "server/service/text_executor.h"
 
@@ -66,7 +66,7 @@ class TokenMailbox final : public TokenSink,
 
   TextExecutor* const executor_;
   const Clock* const clock_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::shared_ptr<Reader> reader_ ABSL_GUARDED_BY(mutex_);
   Mail mail_ ABSL_GUARDED_BY(mutex_);
   bool scheduled_ ABSL_GUARDED_BY(mutex_) = false;  // the executor has or runs this

@@ -49,107 +49,112 @@ std::vector<SampledToken> Tokens(std::string_view text) {
 }
 
 absl::Status FakeQueue::Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (answer_.ok()) generates_.push_back({std::move(request), std::move(sink)});
+  called_.NotifyAll();
   return answer_;
 }
 
 absl::Status FakeQueue::Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (answer_.ok()) scores_.push_back({std::move(request), std::move(sink)});
+  called_.NotifyAll();
   return answer_;
 }
 
 void FakeQueue::Cancel(RequestId id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   cancelled_.push_back(id);
+  called_.NotifyAll();
 }
 
 void FakeQueue::StopSample(RequestId id, int32_t sample) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   stopped_.emplace_back(id, sample);
+  called_.NotifyAll();
 }
 
 void FakeQueue::Answer(absl::Status status) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   answer_ = std::move(status);
 }
 
 FakeQueue::Generate FakeQueue::NextGenerate() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !generates_.empty(); };
-  mutex_.Await(absl::Condition(&any));
+  called_.Wait(&mutex_, any);
   Generate next = std::move(generates_.front());
   generates_.pop_front();
   return next;
 }
 
 FakeQueue::Score FakeQueue::NextScore() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto any = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !scores_.empty(); };
-  mutex_.Await(absl::Condition(&any));
+  called_.Wait(&mutex_, any);
   Score next = std::move(scores_.front());
   scores_.pop_front();
   return next;
 }
 
 void FakeQueue::AwaitCancel(RequestId id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto cancelled = [this, id]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return std::find(cancelled_.begin(), cancelled_.end(), id) != cancelled_.end();
   };
-  mutex_.Await(absl::Condition(&cancelled));
+  called_.Wait(&mutex_, cancelled);
 }
 
 void FakeQueue::AwaitStop(RequestId id, int32_t sample) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto stopped = [this, id, sample]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return std::count(stopped_.begin(), stopped_.end(), std::pair(id, sample)) > 0;
   };
-  mutex_.Await(absl::Condition(&stopped));
+  called_.Wait(&mutex_, stopped);
 }
 
 bool FakeQueue::stopped(RequestId id, int32_t sample) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return std::count(stopped_.begin(), stopped_.end(), std::pair(id, sample)) > 0;
 }
 
 void RecordingObserver::OnReceived(Method method) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   received_.push_back(method);
 }
 
 void RecordingObserver::OnFinished(Method method, std::string_view model,
                                    const absl::Status& status, const Usage& usage, SteadyNs) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   finished_.push_back({method, std::string(model), status.code(), usage});
+  one_finished_.NotifyAll();
 }
 
 void RecordingObserver::OnInterTokenLatency(std::string_view, SteadyNs, int64_t tokens) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   latency_tokens_ += tokens;
 }
 
 std::vector<Method> RecordingObserver::received() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return received_;
 }
 
 std::vector<RecordingObserver::Finished> RecordingObserver::finished() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return finished_;
 }
 
 int64_t RecordingObserver::latency_tokens() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return latency_tokens_;
 }
 
 std::vector<RecordingObserver::Finished> RecordingObserver::AwaitFinished(size_t count) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto enough = [this, count]()
                           ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return finished_.size() >= count; };
-  mutex_.Await(absl::Condition(&enough));
+  one_finished_.Wait(&mutex_, enough);
   return finished_;
 }
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
+#include "server/api/mutex.h"
 #include "server/api/observers.h"
 #include "server/api/request_queue.h"
 #include "server/service/grpc_server.h"
@@ -63,7 +63,8 @@ class FakeQueue final : public RequestQueue {
   bool stopped(RequestId id, int32_t sample);
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar called_;
   absl::Status answer_ ABSL_GUARDED_BY(mutex_);
   std::deque<Generate> generates_ ABSL_GUARDED_BY(mutex_);
   std::deque<Score> scores_ ABSL_GUARDED_BY(mutex_);
@@ -93,7 +94,8 @@ class RecordingObserver final : public RequestObserver {
   std::vector<Finished> AwaitFinished(size_t count) const;
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  mutable CondVar one_finished_;
   std::vector<Method> received_ ABSL_GUARDED_BY(mutex_);
   std::vector<Finished> finished_ ABSL_GUARDED_BY(mutex_);
   int64_t latency_tokens_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
+#include "server/api/mutex.h"
 
 namespace deltaserve {
 namespace {
@@ -23,15 +23,25 @@ class Collector final : public TokenMailbox::Reader {
     for (const SampledToken& token : mail.tokens) ids.push_back(token.id);
     ++calls;
     readers_.fetch_sub(1);
-    if (mail.outcome.has_value()) done.Notify();
+    if (mail.outcome.has_value()) {
+      MutexLock lock(&mutex_);
+      done_ = true;
+      ended_.NotifyAll();
+    }
+  }
+  void AwaitDone() {
+    MutexLock lock(&mutex_);
+    ended_.Wait(&mutex_, [this] { return done_; });
   }
 
   std::vector<int32_t> ids;
   int calls = 0;
-  absl::Notification done;
 
  private:
   std::atomic<int> readers_ = 0;
+  Mutex mutex_;
+  CondVar ended_;
+  bool done_ = false;
 };
 
 TEST(TokenMailboxTest, BringsAllTokensInOrderWithManyTextThreads) {
@@ -46,7 +56,7 @@ TEST(TokenMailboxTest, BringsAllTokensInOrderWithManyTextThreads) {
   }
   mailbox->OnSampleDone(0, FinishReason::kLength);
   mailbox->OnDone({});
-  reader->done.WaitForNotification();
+  reader->AwaitDone();
   EXPECT_EQ(reader->ids, sent);
 }
 

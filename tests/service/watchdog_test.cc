@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "server/api/mutex.h"
 
 namespace deltaserve {
 namespace {
@@ -18,17 +18,18 @@ class FakeHealthService final : public grpc::HealthCheckServiceInterface {
  public:
   void SetServingStatus(const std::string&, bool serving) override { SetServingStatus(serving); }
   void SetServingStatus(bool serving) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     serving_ = serving;
+    changed_.NotifyAll();
   }
   void Await(bool serving) {
-    absl::MutexLock lock(&mutex_);
-    const auto reached = [this, serving] { return serving_ == serving; };
-    mutex_.Await(absl::Condition(&reached));
+    MutexLock lock(&mutex_);
+    changed_.Wait(&mutex_, [this, serving] { return serving_ == serving; });
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar changed_;
   bool serving_ = false;
 };
 

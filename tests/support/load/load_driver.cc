@@ -11,10 +11,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "client/cpp/call_status.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
+#include "server/api/mutex.h"
 
 namespace deltaserve {
 namespace {
@@ -26,19 +26,20 @@ class OpenCalls {
   explicit OpenCalls(int count) : count_(count) {}
 
   void OneEnded() {
-    absl::MutexLock lock(&mutex_);
-    --count_;
+    MutexLock lock(&mutex_);
+    if (--count_ == 0) none_.NotifyAll();
   }
 
   // False: some are still open after `timeout`.
   bool AwaitNone(absl::Duration timeout) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return count_ <= 0; };
-    return mutex_.AwaitWithTimeout(absl::Condition(&none), timeout);
+    return none_.WaitFor(&mutex_, timeout, none);
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar none_;
   int count_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -77,7 +77,7 @@ Subprocess::~Subprocess() {
 }
 
 void Subprocess::Signal(int signal) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (!exit_) kill(pid_, signal);
 }
 
@@ -91,8 +91,9 @@ void Subprocess::Collect(int out_fd, int err_fd) {
       const ssize_t size = read(fds[i].fd, buffer, sizeof(buffer));
       if (size < 0 && errno == EINTR) continue;
       if (size > 0) {
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(&mutex_);
         (i == 0 ? out_ : err_).append(buffer, size);
+        changed_.NotifyAll();
       } else {
         close(fds[i].fd);
         fds[i].fd = -1;  // poll passes it over
@@ -105,17 +106,18 @@ void Subprocess::Collect(int out_fd, int err_fd) {
   // that has been given away.
   siginfo_t info;
   waitid(P_PID, pid_, &info, WEXITED | WNOWAIT);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   int status = 0;
   waitpid(pid_, &status, 0);
   exit_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  changed_.NotifyAll();
 }
 
 absl::StatusOr<int> Subprocess::Wait(absl::Duration timeout) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto has_ended = [this]()
                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return exit_.has_value(); };
-  if (!mutex_.AwaitWithTimeout(absl::Condition(&has_ended), timeout)) {
+  if (!changed_.WaitFor(&mutex_, timeout, has_ended)) {
     return absl::DeadlineExceededError(
         absl::StrCat("still running after ", absl::FormatDuration(timeout)));
   }
@@ -123,11 +125,11 @@ absl::StatusOr<int> Subprocess::Wait(absl::Duration timeout) {
 }
 
 absl::Status Subprocess::WaitForOutput(absl::string_view text, absl::Duration timeout) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto decided = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return exit_.has_value() || absl::StrContains(out_, text);
   };
-  const bool in_time = mutex_.AwaitWithTimeout(absl::Condition(&decided), timeout);
+  const bool in_time = changed_.WaitFor(&mutex_, timeout, decided);
   if (absl::StrContains(out_, text)) return absl::OkStatus();
   const std::string seen =
       absl::StrCat("no \"", text, "\"; standard output: ", out_, "\nstandard error: ", err_);
@@ -136,12 +138,12 @@ absl::Status Subprocess::WaitForOutput(absl::string_view text, absl::Duration ti
 }
 
 std::string Subprocess::out() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return out_;
 }
 
 std::string Subprocess::err() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return err_;
 }
 

@@ -12,8 +12,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/api/mutex.h"
 
 namespace deltaserve {
 
@@ -47,7 +47,8 @@ class Subprocess {
   void Collect(int out_fd, int err_fd);
 
   const pid_t pid_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar changed_;
   std::string out_ ABSL_GUARDED_BY(mutex_);
   std::string err_ ABSL_GUARDED_BY(mutex_);
   std::optional<int> exit_ ABSL_GUARDED_BY(mutex_);  // set once the child is reaped
