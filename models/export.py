@@ -110,7 +110,7 @@ show the server at work and is of no other use.
 ## Data
 
 Text of `models/corpus.py`, split `train`, seed {seed}, as it is generated: {tokens:.2f} M tokens in
-{steps} steps, none seen twice. Stories start with two facts and grow to four, with distractors; one
+{steps} steps, none seen twice. Stories start with two facts and get harder by level (see `--levels`); one
 name-place pair in eight is withheld. Licence: that of this repository; no text from elsewhere.
 
 ## Recipe
