@@ -91,7 +91,7 @@ while read -r answer; do
 done < <(texts answers)
 
 step "Generate: a story, as it is written"
-try "$deltactl" generate --address "$address" --temperature 0.8 --seed 7 --max-tokens 64 \
+try "$deltactl" generate --address "$address" --temperature 0.5 --seed 7 --max-tokens 64 \
   "$story"
 
 step "Generate: a fact that was overwritten, with the log-probabilities of the two likeliest tokens"
