@@ -23,8 +23,8 @@ struct BoundarySpan {
   float* tail_out = nullptr;       // where to leave it in turn; null: another span does
 };
 
-// Tokens that a worker takes across together where the read looks back: its weights are more than
-// the first-level cache holds, and are fetched once for all of them.
+// Tokens of a span that a worker takes across together where the read looks back: its weights are
+// more than the first-level cache holds, and are fetched once for all of them.
 inline constexpr int64_t kGroupTokens = 8;
 
 // Floats of scratch: x_in of a group, the tail between groups, and one vector of the tail within.
@@ -69,8 +69,8 @@ class Crossing {
         if (num_tokens_ == group_tokens_) CrossGroup();
         AddToken(*span, t);
       }
+      CrossGroup();
     }
-    CrossGroup();
     if (streams_) hwy::FlushStream();
   }
 
