@@ -29,11 +29,16 @@ struct BlockProduct {
 
 // Asks for a part of the weight that is needed later, a little with every step of a loop, so that
 // memory is never idle. As far as the second-level cache: the first has too few misses in flight.
+// Of a longer step only two lines are asked for; the processor foresees the rest of a fast walk.
 struct Ahead {
+  static constexpr int64_t kLineBytes = 64;
   const char* at;
   int64_t step_bytes;
   void Fetch() {
     __builtin_prefetch(at, /*rw=*/0, /*locality=*/2);
+    if (step_bytes > kLineBytes) {
+      __builtin_prefetch(at + kLineBytes, /*rw=*/0, /*locality=*/2);
+    }
     at += step_bytes;
   }
 };
@@ -66,14 +71,18 @@ DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<float>& p, int6
   }
 }
 
-// The same for two inputs: weight is [width, 2], x holds a pair a row.
-template <int kRows, int kVectors>
-DELTASERVE_AVX512_BF16 inline void AccumulatePair(const BFloat16* weight, const int32_t (&x)[kRows],
+// The same for two inputs, or the last one and none: weight is [width, 2], and x where the first
+// row's inputs are.
+template <int kInputs, int kRows, int kVectors>
+DELTASERVE_AVX512_BF16 inline void AccumulatePair(const BFloat16* weight, const BFloat16* x,
+                                                  int64_t x_stride,
                                                   __m512 (&acc)[kRows][kVectors]) {
   __m512i w[kVectors];
   for (int n = 0; n < kVectors; ++n) w[n] = _mm512_loadu_si512(weight + n * 2 * kLanes);
   for (int r = 0; r < kRows; ++r) {
-    const __m512i pair = _mm512_set1_epi32(x[r]);
+    int32_t inputs = 0;
+    std::memcpy(&inputs, x + r * x_stride, kInputs * sizeof(BFloat16));
+    const __m512i pair = _mm512_set1_epi32(inputs);
     for (int n = 0; n < kVectors; ++n) {
       acc[r][n] = _mm512_dpbf16_ps(acc[r][n], reinterpret_cast<const __m512bh&>(pair),
                                    reinterpret_cast<const __m512bh&>(w[n]));
@@ -86,16 +95,13 @@ DELTASERVE_AVX512_BF16 inline void Accumulate(const BlockProduct<BFloat16>& p, i
                                               int64_t end, Ahead ahead,
                                               __m512 (&acc)[kRows][kVectors]) {
   const BFloat16* weight = p.block + begin * kVectors * kLanes;
-  int32_t x[kRows];
+  const int64_t x_stride = p.x_stride;
   int64_t k = begin;
   for (; k + 2 <= end; k += 2, weight += 2 * kVectors * kLanes) {
     ahead.Fetch();
-    for (int r = 0; r < kRows; ++r) std::memcpy(&x[r], p.x + r * p.x_stride + k, sizeof(x[r]));
-    AccumulatePair(weight, x, acc);
+    AccumulatePair<2>(weight, p.x + k, x_stride, acc);
   }
-  if (k == end) return;
-  for (int r = 0; r < kRows; ++r) x[r] = p.x[r * p.x_stride + k].bits;
-  AccumulatePair(weight, x, acc);
+  if (k < end) AccumulatePair<1>(weight, p.x + k, x_stride, acc);
 }
 
 template <int kRows, int kVectors>
@@ -156,17 +162,22 @@ DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p
   constexpr int64_t kInputs = 4 / sizeof(T);  // of a step
   constexpr int64_t kStepBytes = kVectors * kLanes * 4;
   const int64_t chunk_inputs = p.in <= 1024 ? 512 : 1024;
-  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  // Tiles about as tall as each other, of an even number of rows: odd ones are slower.
+  const int64_t pairs = (rows + 1) / 2;
+  const int64_t tiles = (2 * pairs + kTileRows - 1) / kTileRows;
   __m512 total[kMaxFewRows][kVectors];
   for (int64_t begin = 0; begin < p.in; begin += chunk_inputs) {
     const int64_t end = std::min(p.in, begin + chunk_inputs);
-    // What follows the chunk, the next block included, shared among the tiles.
-    const char* next = reinterpret_cast<const char*>(p.block + end * kVectors * kLanes);
+    // As much as the chunk is, a whole chunk further on, in the next block perhaps; each tile
+    // fetches its share.
+    const char* next =
+        reinterpret_cast<const char*>(p.block + (begin + chunk_inputs) * kVectors * kLanes);
     const int64_t tile_bytes = (end - begin) / kInputs * kStepBytes / tiles;
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t row = rows * tile / tiles;
+      const int64_t row = 2 * (pairs * tile / tiles);
+      const int64_t tile_end = std::min(rows, 2 * (pairs * (tile + 1) / tiles));
       const Chunk chunk{begin, end, {next + tile * tile_bytes, kStepBytes / tiles}};
-      AddTile(rows * (tile + 1) / tiles - row, p, row, chunk, total);
+      AddTile(tile_end - row, p, row, chunk, total);
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
