@@ -307,6 +307,19 @@ TEST_P(OpTest, BoundaryTime) {
 }
 
 // Long runs, so that a backend that cuts a run over several workers has something to cut.
+TEST_P(OpTest, BoundaryTimeOfALargeState) {
+  constexpr int64_t kStateBytes = 5 << 20;  // more than a backend may hope to keep in a cache
+  Random random(5);
+  BoundaryCase op = BoundaryCase::Make(random, {300, 1, 64}, Read::kTime, 720);
+  while (365 * op.d_v * op.d * 4 < kStateBytes || op.write != Write::kDelta) {
+    op = BoundaryCase::Make(random, {300, 1, 64}, Read::kTime, 720);
+  }
+  SCOPED_TRACE(op.ToString());
+  BoundaryTest test(Device(), ReferenceDevice(), bf16());
+  test.ExpectNearReference(op, OneStep(op.lengths), ModelTolerance(1e-5f));
+  test.ExpectRowsIndependent(op);
+}
+
 TEST_P(OpTest, BoundaryTimeOfLongRuns) {
   Random random(4);
   for (int64_t num_taps : {2, 4}) {
