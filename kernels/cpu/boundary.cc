@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "hwy/cache_control.h"
+#include "kernels/cpu/boundary_plan.h"
 #include "kernels/cpu/cpu_ops.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,15 +14,6 @@
 #ifndef DELTASERVE_KERNELS_CPU_BOUNDARY_ONCE
 #define DELTASERVE_KERNELS_CPU_BOUNDARY_ONCE
 namespace deltaserve::cpu {
-
-// Consecutive tokens of one sequence, crossed by one worker one after the other. A run of tokens is
-// cut in several when the read looks back (kTime); elsewhere the cuts mean nothing.
-struct BoundarySpan {
-  int64_t begin = 0, end = 0;
-  int64_t warm_up = 0;             // tokens before begin whose state is recomputed for its taps
-  const float* tail_in = nullptr;  // [K-1, d] left by the tokens before the first; null: zero
-  float* tail_out = nullptr;       // where to leave it in turn; null: another span does
-};
 
 // Tokens of a span that a worker takes across together where the read looks back: its weights are
 // more than the first-level cache holds, and are fetched once for all of them.
@@ -371,51 +363,6 @@ HWY_EXPORT(CrossSpansOfAnyType);
 
 // State entries that are worth waking a worker for.
 constexpr int64_t kGrain = 8192;
-
-// The batch's tokens cut into equal ranges, one a worker, and those into spans at the ends of runs.
-struct TimeReadPlan {
-  std::vector<std::vector<BoundarySpan>> ranges;
-  // Tails of runs that several ranges share, as they were: the last range may finish first.
-  std::vector<std::vector<float>> old_tails;
-  bool recomputes = false;  // a span reads tokens of the range before it
-};
-
-TimeReadPlan PlanTimeRead(const BoundaryParams& p, int64_t num_ranges) {
-  const int64_t taps_before = p.read_weight.dim(0) - 1;
-  const int64_t tail_size = taps_before * p.src.dim(2);
-  const int32_t* offsets = p.batch.query_offsets.As<int32_t>();
-  const int32_t* slots = p.batch.state_slot.As<int32_t>();
-  const auto range_begin = [&](int64_t n) { return p.batch.num_tokens * n / num_ranges; };
-
-  TimeReadPlan plan;
-  plan.ranges.resize(num_ranges);
-  int64_t range = 0;
-  for (int64_t s = 0; s < p.batch.num_sequences; ++s) {
-    const int64_t run_begin = offsets[s], run_end = offsets[s + 1];
-    if (run_begin == run_end) continue;
-    while (range_begin(range + 1) <= run_begin) ++range;
-    float* slot = taps_before > 0 ? p.tails.Row<float>(slots[s]) : nullptr;
-    const float* old_tail = slot;
-    if (p.batch.positions.As<int32_t>()[run_begin] == 0) {
-      old_tail = nullptr;
-    } else if (range_begin(range + 1) < run_end && slot != nullptr) {
-      old_tail = plan.old_tails.emplace_back(slot, slot + tail_size).data();
-    }
-    for (int64_t begin = run_begin; begin < run_end;) {
-      BoundarySpan span;
-      span.begin = begin;
-      span.end = std::min(run_end, range_begin(range + 1));
-      span.warm_up = std::min(taps_before, begin - run_begin);
-      if (begin - span.warm_up == run_begin) span.tail_in = old_tail;
-      if (span.end == run_end) span.tail_out = slot;
-      plan.recomputes |= span.warm_up > 0;
-      plan.ranges[range].push_back(span);
-      begin = span.end;
-      if (begin < run_end) ++range;
-    }
-  }
-  return plan;
-}
 
 void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
   const int64_t work = p.batch.num_tokens * p.src.dim(1) * p.src.dim(2);
