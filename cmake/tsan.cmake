@@ -1,5 +1,6 @@
 # What lets ThreadSanitizer see through libraries that were not built for it, in every program.
-add_library(deltaserve_abseil_locks OBJECT tests/support/tsan/abseil_locks.cc)
-target_link_libraries(deltaserve_abseil_locks PRIVATE absl::synchronization)
+add_library(deltaserve_tsan OBJECT
+  tests/support/tsan/abseil_locks.cc tests/support/tsan/grpc_tags.cc)
+target_link_libraries(deltaserve_tsan PRIVATE absl::synchronization)
 target_link_libraries(deltaserve_options INTERFACE
-  $<TARGET_OBJECTS:deltaserve_abseil_locks> absl::synchronization)
+  $<TARGET_OBJECTS:deltaserve_tsan> absl::synchronization)
