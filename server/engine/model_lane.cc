@@ -57,8 +57,17 @@ absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
   info.max_sequences = options.max_sequences;
   ASSIGN_OR_RETURN(Engine engine, Engine::Make(backend, std::move(decoder), geometry.num_pages,
                                                geometry.num_slots));
-  return std::unique_ptr<ModelLane>(
+  StepSize largest;
+  largest.tokens = options.max_batch_tokens;
+  largest.sequences = options.max_sequences;
+  largest.pages_per_sequence =
+      (limits.max_sequence_tokens + geometry.page_tokens - 1) / geometry.page_tokens;
+  largest.samples = limits.max_sampled;
+  largest.targets = limits.max_targets;
+  auto lane = std::unique_ptr<ModelLane>(
       new ModelLane(std::move(engine), geometry, std::move(info), options));
+  RETURN_IF_ERROR(lane->batch_.Reserve(largest));
+  return lane;
 }
 
 ModelLane::ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,

@@ -9,8 +9,22 @@ namespace deltaserve {
 namespace {
 
 constexpr int64_t kAlignment = 64;
+constexpr int64_t kMaxSections = 16;  // of the packed batch
 
 }  // namespace
+
+absl::Status StepBatch::Reserve(const StepSize& most) {
+  const int64_t per_token = 5;  // ids, positions, sequences; logit rows and their target offsets
+  // Query and kv lengths, slots, one page copy and one slot copy; the page table, the ids to the
+  // left.
+  const int64_t per_sequence = 7 + most.pages_per_sequence + left_tokens_;
+  const int64_t words = 2 + most.tokens * per_token + most.sequences * per_sequence + most.targets;
+  const int64_t size_bytes = words * 4 + most.samples * static_cast<int64_t>(sizeof(SamplingRow)) +
+                             kMaxSections * kAlignment;
+  packed_.reserve(size_bytes);
+  ASSIGN_OR_RETURN(device_, backend_.Allocate(size_bytes));
+  return absl::OkStatus();
+}
 
 void StepBatch::Clear() {
   for (std::vector<int32_t>* values :

@@ -23,11 +23,23 @@ struct ChunkInput {
   int32_t slot = 0;
 };
 
+// The largest step of a model, but for the edits of logits: how many there are is the callers' say.
+struct StepSize {
+  int64_t tokens = 0;              // T
+  int64_t sequences = 0;           // S
+  int64_t pages_per_sequence = 0;  // of the longest table
+  int64_t samples = 0;             // M
+  int64_t targets = 0;             // N
+};
+
 // Built on the host, then brought over in one copy. Reused from step to step; not thread-safe.
 class StepBatch {
  public:
   // `left_tokens`: ids before a run that the embedding reads.
   StepBatch(Backend& backend, int64_t left_tokens) : backend_(backend), left_tokens_(left_tokens) {}
+
+  // Reserves the memory of any step up to this size; a larger one grows it.
+  absl::Status Reserve(const StepSize& most);
 
   void Clear();
 

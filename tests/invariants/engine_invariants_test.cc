@@ -19,7 +19,8 @@ class EngineInvariants : public InvariantTest {
     lane.max_sequences = 16;
     lane.kv_cache_tokens = kv_cache_tokens;
     lane.max_batch_tokens = max_batch_tokens;
-    return std::make_unique<TestEngine>(MakeBackend(), absl::MakeConstSpan(&lane, 1));
+    return std::make_unique<TestEngine>(MakeBackend(/*num_threads=*/1),
+                                        absl::MakeConstSpan(&lane, 1));
   }
   std::unique_ptr<TestEngine> MakeRoomyEngine() const { return MakeEngine(4096, 512); }
 

@@ -29,8 +29,8 @@ void InvariantTest::SetUp() {
   ASSERT_TRUE(status.ok()) << status;
 }
 
-std::unique_ptr<Backend> InvariantTest::MakeBackend() {
-  return *MakeCpuBackend({.num_threads = 2});
+std::unique_ptr<Backend> InvariantTest::MakeBackend(int num_threads) {
+  return *MakeCpuBackend({.num_threads = num_threads});
 }
 
 std::vector<int32_t> InvariantTest::RandomTokens(RandomSource& random, int64_t count) {

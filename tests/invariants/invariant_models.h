@@ -32,7 +32,7 @@ class InvariantTest : public testing::TestWithParam<InvariantModel> {
 
   DType dtype() const { return std::get<DType>(GetParam()); }
   std::filesystem::path model_dir() const { return dir_.path(); }
-  static std::unique_ptr<Backend> MakeBackend();
+  static std::unique_ptr<Backend> MakeBackend(int num_threads);
   static std::vector<int32_t> RandomTokens(RandomSource& random, int64_t count);
 
  private:

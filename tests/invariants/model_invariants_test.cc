@@ -14,7 +14,8 @@ class ModelInvariants : public InvariantTest {
  protected:
   void SetUp() override {
     InvariantTest::SetUp();
-    auto harness = ModelHarness::Load(MakeBackend(), model_dir(), dtype(), kContext);
+    auto harness =
+        ModelHarness::Load(MakeBackend(/*num_threads=*/2), model_dir(), dtype(), kContext);
     ASSERT_TRUE(harness.ok()) << harness.status();
     harness_ = *std::move(harness);
   }

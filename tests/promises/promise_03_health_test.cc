@@ -1,0 +1,66 @@
+// Promise 3: health tells the truth, NOT_SERVING within seconds when steps stall.
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/synchronization/mutex.h"
+#include "gtest/gtest.h"
+#include "server/service/watchdog.h"
+#include "tests/promises/hanging_backend.h"
+#include "tests/support/test_engine.h"
+
+namespace deltaserve {
+namespace {
+
+class HealthService final : public grpc::HealthCheckServiceInterface {
+ public:
+  void SetServingStatus(const std::string&, bool serving) override { SetServingStatus(serving); }
+  void SetServingStatus(bool serving) override {
+    absl::MutexLock lock(&mutex_);
+    serving_ = serving;
+  }
+  void Await(bool serving) {
+    absl::MutexLock lock(&mutex_);
+    const auto reached = [this, serving]()
+                             ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return serving_ == serving; };
+    mutex_.Await(absl::Condition(&reached));
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool serving_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+TEST(Promise03, HealthFollowsTheSteps) {
+  auto owned = std::make_unique<HangingBackend>();
+  HangingBackend& backend = *owned;
+  TestEngine engine(std::move(owned), {GoldenLane("ddl_cc")});
+  EngineLoop& loop = engine.loop();
+  HealthService service;
+  Health health(&service, {"ddl_cc"});
+  const SteadyNs limit = 5'000'000'000;
+  const Watchdog watchdog(
+      &health, absl::Milliseconds(1),
+      [&loop] { return loop.status().ok() && loop.StalledFor() < limit; }, [](bool) {});
+
+  backend.HangAfter(0);
+  const auto sink = engine.Submit(GreedyRequest({1, 2, 3}, 4));
+  loop.Start();
+  backend.AwaitHanging();
+  EXPECT_EQ(loop.StalledFor(), 0);
+  engine.clock().Advance(limit - 1);
+  EXPECT_EQ(loop.StalledFor(), limit - 1);
+  service.Await(true);
+  engine.clock().Advance(1);
+  service.Await(false);
+
+  backend.Release();
+  EXPECT_TRUE(sink->status().ok());
+  service.Await(true);
+  EXPECT_TRUE(loop.WaitUntilIdle(absl::InfiniteDuration()));
+  engine.clock().Advance(100 * limit);  // idle is not stalled
+  EXPECT_EQ(loop.StalledFor(), 0);
+}
+
+}  // namespace
+}  // namespace deltaserve

@@ -1,0 +1,86 @@
+#include "tests/promises/served_engine.h"
+
+#include <grpcpp/create_channel.h>
+#include <spdlog/logger.h>
+#include <spdlog/sinks/null_sink.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace deltaserve {
+
+absl::Status WatchedQueue::Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
+  return Noted(queue_.Submit(std::move(request), std::move(sink)));
+}
+
+absl::Status WatchedQueue::Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) {
+  return Noted(queue_.Submit(std::move(request), std::move(sink)));
+}
+
+absl::Status WatchedQueue::Noted(absl::Status status) {
+  absl::MutexLock lock(&mutex_);
+  if (status.ok()) ++submitted_;
+  return status;
+}
+
+void WatchedQueue::Cancel(RequestId id) {
+  queue_.Cancel(id);
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+}
+
+void WatchedQueue::AwaitSubmitted(int64_t count) {
+  absl::MutexLock lock(&mutex_);
+  const auto reached = [this, count]()
+                           ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return submitted_ >= count; };
+  mutex_.Await(absl::Condition(&reached));
+}
+
+void WatchedQueue::AwaitCancel() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&cancelled_));
+}
+
+ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued)
+    : engine_(std::move(backend), {GoldenLane("ddl_cc")}, max_queued),
+      queue_(engine_.loop()),
+      metrics_({"ddl_cc"}),
+      models_({{engine_.info(), nullptr, &queue_}}) {
+  engine_.Finish();
+  auto log =
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::null_sink_mt>());
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
+      "127.0.0.1:0",
+      {.models = &models_, .clock = &engine_.clock(), .observer = &metrics_, .log = std::move(log)},
+      {});
+  if (!server.ok()) throw std::runtime_error(server.status().ToString());
+  server_ = *std::move(server);
+  stub_ = v1::InferenceService::NewStub(
+      grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+}
+
+double ServedEngine::Count(const std::string& counter, const std::string& outcome) const {
+  double sum = 0;
+  for (const prometheus::MetricFamily& family : metrics_.registry()->Collect()) {
+    if (family.name != counter) continue;
+    for (const prometheus::ClientMetric& metric : family.metric) {
+      bool counts = outcome.empty();
+      for (const auto& label : metric.label) {
+        counts |= label.name == "outcome" && label.value == outcome;
+      }
+      if (counts) sum += metric.counter.value;
+    }
+  }
+  return sum;
+}
+
+v1::GenerateRequest GenerateCall(int32_t max_tokens) {
+  v1::GenerateRequest request;
+  for (const int32_t id : {1, 2, 3}) request.mutable_token_ids()->add_ids(id);
+  request.set_max_tokens(max_tokens);
+  request.set_temperature(0);
+  request.set_ignore_eos(true);
+  return request;
+}
+
+}  // namespace deltaserve
