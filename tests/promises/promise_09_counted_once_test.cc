@@ -63,6 +63,7 @@ TEST(Promise09, OutcomesAddUpToTheRequests) {
   EXPECT_EQ(served.Count("deltaserve_requests_total", "not_found"), 1);
   EXPECT_EQ(served.Count("deltaserve_requests_total", "resource_exhausted"), 1);
   EXPECT_EQ(served.Count("deltaserve_requests_total", "cancelled"), 1);
+  EXPECT_TRUE(served.engine().loop().WaitUntilIdle(absl::InfiniteDuration()));
   EXPECT_TRUE(served.engine().everything_free());
 }
 
