@@ -76,9 +76,6 @@ class MeteredBackend final : public ForwardingBackend {
   void GatherRows(const GatherRowsParams& p) override {
     Timed({"GatherRows"}, {}, [&] { ForwardingBackend::GatherRows(p); });
   }
-  void Scale(const ScaleParams& p) override {
-    Timed({"Scale"}, {}, [&] { ForwardingBackend::Scale(p); });
-  }
   void Sample(const SampleParams& p) override {
     Timed({"Sample"}, {}, [&] { ForwardingBackend::Sample(p); });
   }

@@ -59,7 +59,6 @@ class Backend {
   virtual void HeadNormGate(const HeadNormGateParams&) = 0;
   virtual void SwiGlu(const SwiGluParams&) = 0;
   virtual void GatherRows(const GatherRowsParams&) = 0;
-  virtual void Scale(const ScaleParams&) = 0;
   virtual void Sample(const SampleParams&) = 0;
   virtual void LogProbs(const LogProbsParams&) = 0;
   virtual void CopyRows(const CopyRowsParams&) = 0;

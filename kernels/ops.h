@@ -177,12 +177,6 @@ struct GatherRowsParams {
   TensorView out;   // [R, d]
 };
 
-// x *= factor.
-struct ScaleParams {
-  TensorView x;  // in and out, f32 [R, V]
-  float factor = 1;
-};
-
 // One sampled row. Order of processing: edits (bias, penalties, ban), temperature, top_k, top_p,
 // min_p, draw. Ties go to the lowest id. The draw inverts the cumulative distribution of the
 // survivors in id order at one uniform number made of (seed, stream, position) alone.

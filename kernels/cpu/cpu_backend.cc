@@ -113,7 +113,6 @@ class CpuBackend : public Backend {
   }
   void SwiGlu(const SwiGluParams& p) override { Run("SwiGlu", cpu::SwiGlu, p); }
   void GatherRows(const GatherRowsParams& p) override { Run("GatherRows", cpu::GatherRows, p); }
-  void Scale(const ScaleParams& p) override { Run("Scale", cpu::Scale, p); }
   void Sample(const SampleParams& p) override { Run("Sample", cpu::Sample, p); }
   void LogProbs(const LogProbsParams& p) override { Run("LogProbs", cpu::LogProbs, p); }
   void CopyRows(const CopyRowsParams& p) override { Run("CopyRows", cpu::CopyRows, p); }

@@ -23,7 +23,6 @@ void Attention(const AttentionParams& p, Workers& workers);
 void HeadNormGate(const HeadNormGateParams& p, Workers& workers);
 void SwiGlu(const SwiGluParams& p, Workers& workers);
 void GatherRows(const GatherRowsParams& p, Workers& workers);
-void Scale(const ScaleParams& p, Workers& workers);
 void Sample(const SampleParams& p, Workers& workers);
 void LogProbs(const LogProbsParams& p, Workers& workers);
 void CopyRows(const CopyRowsParams& p, Workers& workers);

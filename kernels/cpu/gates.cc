@@ -1,4 +1,4 @@
-// The elementwise ops: SwiGLU, gates, scaling.
+// The elementwise ops: SwiGLU and gates.
 #include <cmath>
 
 #include "kernels/cpu/cpu_ops.h"
@@ -77,16 +77,6 @@ void TwoLayerGateRows(const TwoLayerGateParams& p, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) p.beta.As<float>()[t] = TwoLayerGateRow(p, t);
 }
 
-void ScaleRows(const ScaleParams& p, int64_t begin, int64_t end) {
-  const Vec factor = hn::Set(kFloat, p.factor);
-  for (int64_t r = begin; r < end; ++r) {
-    float* x = p.x.Row<float>(r);
-    ForVectors(p.x.dim(1), [&](int64_t i, auto extent) HWY_ATTR {
-      Store(hn::Mul(Load(x + i, extent), factor), x + i, extent);
-    });
-  }
-}
-
 }  // namespace
 }  // namespace deltaserve::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -98,7 +88,6 @@ namespace {
 HWY_EXPORT(SwiGluRows);
 HWY_EXPORT(HeadNormGateRows);
 HWY_EXPORT(TwoLayerGateRows);
-HWY_EXPORT(ScaleRows);
 
 // Calls rows(params, begin, end) for ranges of [0, count), where a row has `width` entries and
 // `grain` entries are worth waking a worker for.
@@ -122,10 +111,6 @@ void HeadNormGate(const HeadNormGateParams& p, Workers& workers) {
 void TwoLayerGate(const TwoLayerGateParams& p, Workers& workers) {
   ShareRows(HWY_DYNAMIC_DISPATCH(TwoLayerGateRows), p, p.hidden.dim(0), p.hidden.dim(1), 4096,
             workers);
-}
-
-void Scale(const ScaleParams& p, Workers& workers) {
-  ShareRows(HWY_DYNAMIC_DISPATCH(ScaleRows), p, p.x.dim(0), p.x.dim(1), 32768, workers);
 }
 
 }  // namespace deltaserve::cpu

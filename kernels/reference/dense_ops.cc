@@ -56,12 +56,6 @@ void GatherRows(const GatherRowsParams& p) {
   }
 }
 
-void Scale(const ScaleParams& p) {
-  for (int64_t r = 0; r < p.x.dim(0); ++r) {
-    for (int64_t i = 0; i < p.x.dim(1); ++i) p.x.Row<float>(r)[i] *= p.factor;
-  }
-}
-
 void CopyRows(const CopyRowsParams& p) {
   for (int64_t m = 0; m < p.pairs.dim(0); ++m) {
     const int32_t* pair = p.pairs.Row<int32_t>(m);

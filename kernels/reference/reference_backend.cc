@@ -84,7 +84,6 @@ class ReferenceBackend : public Backend {
   void HeadNormGate(const HeadNormGateParams& p) override { reference::HeadNormGate(p); }
   void SwiGlu(const SwiGluParams& p) override { reference::SwiGlu(p); }
   void GatherRows(const GatherRowsParams& p) override { reference::GatherRows(p); }
-  void Scale(const ScaleParams& p) override { reference::Scale(p); }
   void Sample(const SampleParams& p) override { reference::Sample(p); }
   void LogProbs(const LogProbsParams& p) override { reference::LogProbs(p); }
   void CopyRows(const CopyRowsParams& p) override { reference::CopyRows(p); }

@@ -41,7 +41,6 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* o
 void Linear(const LinearParams& p);
 void SwiGlu(const SwiGluParams& p);
 void GatherRows(const GatherRowsParams& p);
-void Scale(const ScaleParams& p);
 void CopyRows(const CopyRowsParams& p);
 
 void Embed(const EmbedParams& p);

@@ -1,4 +1,4 @@
-// Linear, SwiGlu, HeadNormGate, TwoLayerGate, Scale, GatherRows, CopyRows.
+// Linear, SwiGlu, HeadNormGate, TwoLayerGate, GatherRows, CopyRows.
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -207,17 +207,6 @@ TEST_P(OpTest, TwoLayerGate) {
                op.Run(reference, OneStep(op.lengths)).at("beta"), {1e-5f, 0}, "beta");
     ExpectRowsIndependent(op.lengths, [&](const Schedule& s) { return op.Run(device, s); });
   }
-}
-
-TEST_P(OpTest, ScaleMultipliesEveryLogit) {
-  Random random(5);
-  TestDevice device = Device();
-  const std::vector<float> values = random.Normals(3 * 213);
-  const TensorView x = device.F32({3, 213}, values);
-  device.backend().Scale({.x = x, .factor = 1.0f / 3});
-  std::vector<float> expected = values;
-  for (float& value : expected) value *= 1.0f / 3;
-  EXPECT_EQ(device.Floats(x), expected);
 }
 
 TEST_P(OpTest, GatherRowsCopiesRows) {

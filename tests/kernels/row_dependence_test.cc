@@ -76,7 +76,6 @@ class FaultyBackend : public Backend {
     Spoil("SwiGlu", p.out);
   }
   void GatherRows(const GatherRowsParams& p) override { right_->GatherRows(p); }
-  void Scale(const ScaleParams& p) override { right_->Scale(p); }
   void Sample(const SampleParams& p) override {
     right_->Sample(p);
     if (faulty_op_ == "SampledRows" && p.num_rows > 1) ++p.sampled_ids.As<int32_t>()[0];

@@ -42,7 +42,6 @@ class ForwardingBackend : public Backend {
   void HeadNormGate(const HeadNormGateParams& p) override { inner_->HeadNormGate(p); }
   void SwiGlu(const SwiGluParams& p) override { inner_->SwiGlu(p); }
   void GatherRows(const GatherRowsParams& p) override { inner_->GatherRows(p); }
-  void Scale(const ScaleParams& p) override { inner_->Scale(p); }
   void Sample(const SampleParams& p) override { inner_->Sample(p); }
   void LogProbs(const LogProbsParams& p) override { inner_->LogProbs(p); }
   void CopyRows(const CopyRowsParams& p) override { inner_->CopyRows(p); }
