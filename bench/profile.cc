@@ -43,7 +43,8 @@ struct StepProfile {
       const bool is_product = key.in > 0;
       rest -= time.seconds;
       table.Add(
-          {is_product ? absl::StrCat(key.op, " ", key.in, " to ", key.out) : std::string(key.op),
+          {is_product ? absl::StrCat(std::string(key.op), " ", key.in, " to ", key.out)
+                      : std::string(key.op),
            absl::StrCat(time.calls), absl::StrFormat("%.3f", time.seconds * 1e3),
            absl::StrFormat("%.1f %%", 100 * time.seconds / seconds),
            is_product ? absl::StrFormat("%.1f", time.work.weight_bytes * 1e-9 / time.seconds) : "",

@@ -38,7 +38,8 @@ ModelConfig ShapeConfig(const std::string& shape, ResidualKind kind) {
 absl::StatusOr<fs::path> RandomModel(const fs::path& cache_dir, const std::string& shape,
                                      ResidualKind kind, DType stored) {
   const ModelConfig config = ShapeConfig(shape, kind);
-  const fs::path dir = cache_dir / absl::StrCat(shape, "-", Name(kind), "-", Name(stored));
+  const fs::path dir =
+      cache_dir / (shape + "-" + std::string(Name(kind)) + "-" + std::string(Name(stored)));
   if (ReadFile(dir / "config.json") == ConfigJson(config) + "\n") return dir;
 
   // A run that is cut short must not leave half a model behind.

@@ -58,7 +58,7 @@ absl::StatusOr<ServedModel> Start(const Options& options, ResidualKind kind) {
   const int64_t cached_tokens =
       kMaxStreams * (options.PromptTokens() + Options::kGeneratedTokens + 64);
   ASSIGN_OR_RETURN(ServerProcess process,
-                   ServerProcess::Start({"--model", absl::StrCat(Name(kind), "=", dir.string()),
+                   ServerProcess::Start({"--model", std::string(Name(kind)) + "=" + dir.string(),
                                          "--dtype", std::string(Name(options.dtype)), "--threads",
                                          absl::StrCat(options.threads), "--max-sequences",
                                          absl::StrCat(kMaxStreams), "--kv-cache-tokens",
