@@ -15,16 +15,16 @@ namespace deltaserve::bench {
 namespace {
 
 // A burst is the steps of one cell in one round. Its first step brings the model back into what
-// caches there are and is not counted.
-constexpr int kMinBurstSteps = 3;
-constexpr double kBurstSeconds = 0.2;
+// caches there are and is not counted. Bursts are short, so that cells that are compared run within
+// a second or two of each other: the bandwidth of a shared host may double from one to the next.
+constexpr double kBurstSeconds = 0.06;
 
 using StepFunction = std::function<absl::StatusOr<double>()>;  // returns seconds
 
 absl::StatusOr<double> BurstSeconds(const StepFunction& step) {
   RETURN_IF_ERROR(step().status());
   std::vector<double> seconds;
-  for (double sum = 0; sum < kBurstSeconds || seconds.size() < kMinBurstSteps - 1;) {
+  for (double sum = 0; sum < kBurstSeconds;) {
     ASSIGN_OR_RETURN(seconds.emplace_back(), step());
     sum += seconds.back();
   }

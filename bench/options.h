@@ -18,7 +18,7 @@ struct Options {
   DType dtype = DType::kBF16;
   std::vector<int64_t> batches = {1, 8, 32};
   int64_t context = 128;
-  int repeats = 5;
+  int repeats = 9;
   int threads = 0;  // one a processor
   bool engine = true;
   bool server = true;

@@ -2,7 +2,7 @@
 # Builds a release and measures engine and server; bench/README.md explains the numbers.
 #
 #   bench/run.sh --shape small|medium [--residual additive,ddl_cc_ec,...|all] [--dtype bf16|fp32]
-#                [--batch 1,8,32] [--context 128] [--repeats 5] [--threads N]
+#                [--batch 1,8,32] [--context 128] [--repeats 9] [--threads N]
 #                [--part engine|server|both] [--json [FILE]] [--markdown FILE]
 #   bench/run.sh --profile ...    where the time of a step goes, op by op
 #
