@@ -32,6 +32,14 @@ SteadyNs SteadyDeadline(std::chrono::system_clock::time_point deadline,
          std::chrono::duration_cast<std::chrono::nanoseconds>(deadline - wall_now).count();
 }
 
+bool PassedDeadline(SteadyNs cancelled_at, SteadyNs received, SteadyNs deadline) {
+  if (deadline == kNoDeadline) return false;
+  // The deadline travels as a time left, in two or three digits: the server's is later by up to 1
+  // %.
+  const SteadyNs slack = 5'000'000 + (deadline - received) / 100;
+  return cancelled_at >= deadline - slack;
+}
+
 CallRecord::CallRecord(const ServiceContext* context, Method method,
                        grpc::CallbackServerContext* grpc_context)
     : context_(context),
@@ -60,12 +68,8 @@ void CallRecord::Cancel() { cancelled_at_ = context_->clock->Now(); }
 
 absl::Status CallRecord::Explain(const absl::Status& status) const {
   if (status.code() != absl::StatusCode::kCancelled) return PublicStatus(status, request_id_);
-  // A client whose deadline passes cancels, too. The deadline travels as a time left in two or
-  // three digits, so that the server's is later by up to 1 %.
-  const SteadyNs slack = 5'000'000 + (deadline_ == kNoDeadline ? 0 : (deadline_ - received_) / 100);
   const SteadyNs cancelled_at = cancelled_at_;
-  if (deadline_ != kNoDeadline && cancelled_at != kNoDeadline &&
-      cancelled_at >= deadline_ - slack) {
+  if (cancelled_at != kNoDeadline && PassedDeadline(cancelled_at, received_, deadline_)) {
     return absl::DeadlineExceededError("the deadline passed");
   }
   if (cancelled_at == kNoDeadline && context_->calls->cancelled_all()) {

@@ -36,6 +36,10 @@ struct ServiceContext {
 SteadyNs SteadyDeadline(std::chrono::system_clock::time_point deadline,
                         std::chrono::system_clock::time_point wall_now, SteadyNs steady_now);
 
+// Whether a caller that cancelled did so because its deadline passed, which looks the same from
+// here.
+bool PassedDeadline(SteadyNs cancelled_at, SteadyNs received, SteadyNs deadline);
+
 // The books of one call, from its arrival to its status: id, deadline, metrics, log line and
 // trailing metadata.
 class CallRecord {

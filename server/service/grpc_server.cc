@@ -64,8 +64,8 @@ GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 void GrpcServer::Shutdown(absl::Duration drain_limit) {
   if (server_ == nullptr || std::exchange(shut_down_, true)) return;
-  health_->Shutdown();
   service_.RefuseNewCalls();
+  health_->Shutdown();
   if (!service_.AwaitNoCalls(drain_limit)) {
     service_.CancelCalls();
     // The engine ends them after the step under way.

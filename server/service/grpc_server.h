@@ -32,7 +32,7 @@ class GrpcServer {
 
   Health& health() { return *health_; }
 
-  // Health turns NOT_SERVING, new calls are refused with UNAVAILABLE; those under way have
+  // New calls are refused with UNAVAILABLE and health turns NOT_SERVING; calls under way have
   // `drain_limit` to finish and then end with UNAVAILABLE. The engine must run until this returns.
   void Shutdown(absl::Duration drain_limit);
 

@@ -283,22 +283,6 @@ TEST(GenerateTest, TheDeadlineTravelsWithTheRequest) {
   EXPECT_EQ(status.get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
 }
 
-// The caller's side cancels when its deadline passes; that is still no cancellation.
-TEST(GenerateTest, APassedDeadlineIsCountedAsOne) {
-  TestServer server;
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
-  v1::GenerateResponse response;
-  auto status = std::async(std::launch::async, [&] {
-    return server.stub().Generate(&context, Request("x"), &response);
-  });
-  auto [submitted, sink] = server.queue().NextGenerate();
-  EXPECT_EQ(status.get().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  server.queue().AwaitCancel(submitted.id);
-  sink->OnDone({.status = absl::CancelledError(""), .usage = {.total_ns = 1}, .score = nullptr});
-  EXPECT_EQ(server.observer().AwaitFinished(1)[0].code, absl::StatusCode::kDeadlineExceeded);
-}
-
 TEST(GenerateTest, OversizedAndMalformedMessagesAreInvalid) {
   RequestLimits limits;
   limits.max_request_bytes = 100;
