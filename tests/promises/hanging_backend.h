@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "kernels/reference/reference_backend.h"
+#include "server/api/mutex.h"
 #include "tests/support/forwarding_backend.h"
 
 namespace deltaserve {
@@ -18,17 +18,18 @@ class HangingBackend final : public ForwardingBackend {
 
   // After that many more steps, the next one hangs.
   void HangAfter(int64_t steps) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     steps_left_ = steps;
   }
   void Release() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     steps_left_.reset();
+    changed_.NotifyAll();
   }
   // Waits until a step does.
   void AwaitHanging() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&waiting_));
+    MutexLock lock(&mutex_);
+    changed_.Wait(&mutex_, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return waiting_; });
   }
 
   absl::Status Synchronize() override {
@@ -38,15 +39,16 @@ class HangingBackend final : public ForwardingBackend {
 
  private:
   void Wait() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!steps_left_ || (*steps_left_)-- > 0) return;
     waiting_ = true;
-    const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !steps_left_; };
-    mutex_.Await(absl::Condition(&released));
+    changed_.NotifyAll();
+    changed_.Wait(&mutex_, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !steps_left_; });
     waiting_ = false;
   }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar changed_;
   std::optional<int64_t> steps_left_ ABSL_GUARDED_BY(mutex_);
   bool waiting_ ABSL_GUARDED_BY(mutex_) = false;
 };

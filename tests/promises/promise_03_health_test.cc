@@ -3,8 +3,8 @@
 #include <string>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
+#include "server/api/mutex.h"
 #include "server/service/watchdog.h"
 #include "tests/promises/hanging_backend.h"
 #include "tests/support/test_engine.h"
@@ -16,18 +16,19 @@ class HealthService final : public grpc::HealthCheckServiceInterface {
  public:
   void SetServingStatus(const std::string&, bool serving) override { SetServingStatus(serving); }
   void SetServingStatus(bool serving) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     serving_ = serving;
+    changed_.NotifyAll();
   }
   void Await(bool serving) {
-    absl::MutexLock lock(&mutex_);
-    const auto reached = [this, serving]()
-                             ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return serving_ == serving; };
-    mutex_.Await(absl::Condition(&reached));
+    MutexLock lock(&mutex_);
+    changed_.Wait(&mutex_,
+                  [this, serving]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return serving_ == serving; });
   }
 
  private:
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar changed_;
   bool serving_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -18,27 +18,28 @@ absl::Status WatchedQueue::Submit(ScoreRequest request, std::shared_ptr<TokenSin
 }
 
 absl::Status WatchedQueue::Noted(absl::Status status) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (status.ok()) ++submitted_;
+  changed_.NotifyAll();
   return status;
 }
 
 void WatchedQueue::Cancel(RequestId id) {
   queue_.Cancel(id);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   cancelled_ = true;
+  changed_.NotifyAll();
 }
 
 void WatchedQueue::AwaitSubmitted(int64_t count) {
-  absl::MutexLock lock(&mutex_);
-  const auto reached = [this, count]()
-                           ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return submitted_ >= count; };
-  mutex_.Await(absl::Condition(&reached));
+  MutexLock lock(&mutex_);
+  changed_.Wait(&mutex_,
+                [this, count]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return submitted_ >= count; });
 }
 
 void WatchedQueue::AwaitCancel() {
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&cancelled_));
+  MutexLock lock(&mutex_);
+  changed_.Wait(&mutex_, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return cancelled_; });
 }
 
 ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued)

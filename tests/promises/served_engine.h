@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
+#include "server/api/mutex.h"
 #include "server/service/grpc_server.h"
 #include "server/telemetry/metrics.h"
 #include "tests/support/test_engine.h"
@@ -33,7 +33,8 @@ class WatchedQueue final : public RequestQueue {
   absl::Status Noted(absl::Status status);
 
   RequestQueue& queue_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  CondVar changed_;
   int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
