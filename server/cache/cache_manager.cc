@@ -21,33 +21,24 @@ int32_t Origin(const CopyList& copies, int32_t row) {
 CacheManager::CacheManager(const CacheGeometry& geometry)
     : geometry_(geometry), pages_(geometry.num_pages), slots_(geometry.num_slots) {}
 
-bool CacheManager::Admit(SequenceId sequence, int64_t num_slots) {
+bool CacheManager::Admit(SequenceId sequence) {
   assert(!Holds(sequence));
-  assert(num_slots >= 1);
-  if (slots_.num_free() < num_slots) return false;
-  Table& table = tables_[sequence];
-  for (int64_t i = 0; i < num_slots; ++i) table.slots.push_back(slots_.Allocate());
+  if (slots_.num_free() == 0) return false;
+  tables_[sequence].slot = slots_.Allocate();
   return true;
 }
 
 bool CacheManager::Fork(SequenceId parent, SequenceId child, int64_t num_tokens,
                         CopyList& slot_copies) {
   assert(!Holds(child));
-  Table& from = At(parent);
+  if (slots_.num_free() == 0) return false;
+  const Table& from = At(parent);
   const int64_t num_shared = CeilDiv(num_tokens, geometry_.page_tokens);
   assert(num_shared <= static_cast<int64_t>(from.pages.size()));
 
   Table table;
-  if (from.slots.size() > 1) {
-    table.slots.push_back(from.slots.back());
-    from.slots.pop_back();
-  } else if (slots_.num_free() > 0) {
-    table.slots.push_back(slots_.Allocate());
-  } else {
-    return false;
-  }
-  slot_copies.emplace_back(Origin(slot_copies, from.slots.front()), table.slots.front());
-
+  table.slot = slots_.Allocate();
+  slot_copies.emplace_back(Origin(slot_copies, from.slot), table.slot);
   table.pages.assign(from.pages.begin(), from.pages.begin() + num_shared);
   for (const int32_t page : table.pages) pages_.Share(page);
   tables_.emplace(child, std::move(table));
@@ -100,7 +91,7 @@ bool CacheManager::Reserve(absl::Span<const Reservation> reservations, CopyList&
 void CacheManager::Release(SequenceId sequence) {
   const Table& table = At(sequence);
   for (const int32_t page : table.pages) pages_.Release(page);
-  for (const int32_t slot : table.slots) slots_.Release(slot);
+  slots_.Release(table.slot);
   tables_.erase(sequence);
 }
 
@@ -108,7 +99,7 @@ absl::Span<const int32_t> CacheManager::Pages(SequenceId sequence) const {
   return At(sequence).pages;
 }
 
-int32_t CacheManager::Slot(SequenceId sequence) const { return At(sequence).slots.front(); }
+int32_t CacheManager::Slot(SequenceId sequence) const { return At(sequence).slot; }
 
 int64_t CacheManager::ExclusivePages(SequenceId sequence) const {
   const std::vector<int32_t>& pages = At(sequence).pages;

@@ -45,12 +45,10 @@ class CacheManager {
   int64_t free_slots() const { return slots_.num_free(); }
   int64_t used_slots() const { return slots_.num_used(); }
 
-  // Gives a new sequence its slot, and `num_slots - 1` more for samples it will fork off. False,
-  // and nothing done, if there are not as many.
-  bool Admit(SequenceId sequence, int64_t num_slots = 1);
-  // `child` shares the pages of the parent's first `num_tokens` positions and gets a slot: one the
-  // parent holds in reserve if it has one, else a free one (false if there is none). `slot_copies`
-  // gains the pair that brings the parent's tails over.
+  // Gives a new sequence its slot. False, and nothing done, if none is free.
+  bool Admit(SequenceId sequence);
+  // The same for one that shares the pages of the parent's first `num_tokens` positions.
+  // `slot_copies` gains the pair that brings the parent's tails over.
   bool Fork(SequenceId parent, SequenceId child, int64_t num_tokens, CopyList& slot_copies);
   // Makes room for all the reservations (of a sequence one at most) or, returning false, changes
   // nothing. A page to be written that others hold as well is replaced by a copy, added to
@@ -70,7 +68,7 @@ class CacheManager {
  private:
   struct Table {
     std::vector<int32_t> pages;
-    std::vector<int32_t> slots;  // its own first, then those in reserve
+    int32_t slot = 0;
   };
   const Table& At(SequenceId sequence) const;
   Table& At(SequenceId sequence);

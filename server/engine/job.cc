@@ -39,7 +39,6 @@ Sequence& Job::AddFork(Sequence& parent, std::vector<int32_t> tokens, int64_t sh
   fork.parent = parent.id;
   fork.shared_tokens = shared_tokens;
   parent.has_forks = true;
-  ++parent.num_waiting_forks;
   return fork;
 }
 

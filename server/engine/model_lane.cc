@@ -212,7 +212,7 @@ std::optional<SequenceInfo> ModelLane::Describe(const Sequence& sequence) const 
     info.pages_held = cache_.Pages(sequence.id).size();
     info.pages_freed = cache_.ExclusivePages(sequence.id);
     info.next_page_shared = cache_.IsShared(sequence.id, sequence.num_computed);
-  } else if (sequence.parent != 0) {
+  } else if (sequence.waits_to_fork()) {
     const Sequence& parent = *places_.at(sequence.parent).sequence;
     if (!parent.running || !parent.computed()) return std::nullopt;
     info.num_computed = sequence.shared_tokens;
@@ -244,11 +244,9 @@ void ModelLane::Preempt(Sequence& sequence) {
 
 absl::Status ModelLane::Admit(Sequence& sequence, CopyList& slot_copies) {
   bool admitted = false;
-  if (sequence.parent != 0) {
+  if (sequence.waits_to_fork()) {
     admitted = cache_.Fork(sequence.parent, sequence.id, sequence.shared_tokens, slot_copies);
     sequence.num_computed = sequence.shared_tokens;
-    --places_.at(sequence.parent).sequence->num_waiting_forks;
-    sequence.parent = 0;
   } else {
     admitted = cache_.Admit(sequence.id);
   }
@@ -326,17 +324,19 @@ absl::StatusOr<bool> ModelLane::RunStep(const Clock& clock, StepObserver& observ
 }
 
 void ModelLane::SweepSequences(Job& job) {
-  for (Sequence& sequence : job.sequences()) {
-    // A sample that ended with its first token never needed its fork.
-    if (sequence.done && sequence.parent != 0) {
-      for (Sequence& parent : job.sequences()) {
-        if (parent.id == sequence.parent) --parent.num_waiting_forks;
-      }
-      sequence.parent = 0;
+  std::deque<Sequence>& sequences = job.sequences();
+  for (Sequence& parent : sequences) {
+    if (!parent.has_forks || parent.done) continue;
+    const auto is_fork = [&](const Sequence& other) { return other.parent == parent.id; };
+    parent.done = std::none_of(sequences.begin(), sequences.end(), [&](const Sequence& other) {
+      return is_fork(other) && other.waits_to_fork();
+    });
+    if (!parent.done) continue;
+    for (Sequence& other : sequences) {
+      if (is_fork(other)) other.parent = 0;
     }
   }
-  for (Sequence& sequence : job.sequences()) {
-    if (sequence.has_forks && sequence.num_waiting_forks == 0) sequence.done = true;
+  for (Sequence& sequence : sequences) {
     if (sequence.done && sequence.running) {
       cache_.Release(sequence.id);
       sequence.running = false;

@@ -19,12 +19,14 @@ struct Sequence {
   bool done = false;
 
   // Forks share the first `shared_tokens` with their parent, and wait until it has computed them.
+  // It holds them for as long as any of its forks waits, and so a fork that was preempted meanwhile
+  // forks anew: a prefix of its own might find no room beside the parent's.
   SequenceId parent = 0;  // 0: none, or it is gone
   int64_t shared_tokens = 0;
   bool has_forks = false;
-  int64_t num_waiting_forks = 0;  // it holds its pages until there are none
 
   bool computed() const { return num_computed == num_tokens; }
+  bool waits_to_fork() const { return parent != 0 && !running && !done; }
 };
 
 }  // namespace deltaserve

@@ -85,15 +85,12 @@ std::optional<std::vector<StepChunk>> Fit(const Line& running, Capacity& left) {
 const SequenceInfo* Admit(const Line& waiting, Capacity left, StepPlan& plan) {
   for (const SequenceInfo* sequence : waiting) {
     const int64_t pages = NewPages(*sequence, sequence->num_tokens, left.page_tokens);
-    if (left.token_budget == 0 || sequence->slots_needed > left.free_slots ||
-        pages > left.free_pages) {
-      return sequence;
-    }
+    if (left.token_budget == 0 || left.free_slots == 0 || pages > left.free_pages) return sequence;
     const int64_t count = std::min(Remaining(*sequence), left.token_budget);
     plan.chunks.push_back(Chunk(*sequence, count));
     plan.admit.push_back(sequence->id);
     left.token_budget -= count;
-    left.free_slots -= sequence->slots_needed;
+    --left.free_slots;
     left.free_pages -= pages;
   }
   return nullptr;

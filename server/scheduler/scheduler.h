@@ -14,8 +14,7 @@ struct SequenceInfo {
   SequenceId id = 0;
   int64_t num_tokens = 0;    // known tokens; the next id is sampled when all are computed
   int64_t num_computed = 0;  // of these; of a fork that waits: what it will share with its parent
-  bool running = false;      // holds its slots and pages
-  int64_t slots_needed = 1;  // to be admitted
+  bool running = false;      // holds its slot and pages
   int64_t pages_held = 0;    // pages in its table; of a fork that waits: those it will share
   int64_t pages_freed = 0;   // of these, those that preempting it surely frees
   bool next_page_shared = false;  // its next token goes to a page that others hold too
@@ -37,7 +36,7 @@ class Scheduler {
   //     older ones' fit. Once the one in need is itself the youngest, its chunk is shortened to the
   //     pages there are; without any, it is preempted, unless it is the only one left: that one
   //     waits for the pages of those preempted to come free;
-  //  3. if nobody was preempted, waiting ones are admitted in order while budget, slots, and the
+  //  3. if nobody was preempted, waiting ones are admitted in order while budget, a slot, and the
   //     pages of all their known tokens are there. The first that does not fit ends it: nobody
   //     overtakes;
   //  4. if nothing at all would run so, because sequences that have all their tokens computed hold

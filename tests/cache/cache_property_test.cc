@@ -19,7 +19,6 @@ using Value = int64_t;
 struct Written {
   std::vector<Value> tokens;
   Value state = 0;
-  int64_t slots = 0;
 };
 
 class Simulation {
@@ -72,12 +71,11 @@ class Simulation {
   }
 
   void AdmitOne() {
-    const int64_t num_slots = Uniform(1, 3);
-    const bool fits = cache_.free_slots() >= num_slots;
+    const bool fits = cache_.free_slots() > 0;
     const SequenceId id = next_id_++;
-    ASSERT_EQ(cache_.Admit(id, num_slots), fits);
+    ASSERT_EQ(cache_.Admit(id), fits);
     if (!fits) return;
-    sequences_[id] = {.tokens = {}, .state = ++stamp_, .slots = num_slots};
+    sequences_[id] = {.tokens = {}, .state = ++stamp_};
     slots_[cache_.Slot(id)] = stamp_;
   }
 
@@ -85,16 +83,13 @@ class Simulation {
     if (sequences_.empty()) return;
     const SequenceId parent = Any();
     const SequenceId child = next_id_++;
-    Written& from = sequences_.at(parent);
+    const Written& from = sequences_.at(parent);
     const int64_t num_tokens = Uniform(0, static_cast<int>(from.tokens.size()));
-    const bool reserve = from.slots > 1;
-    const bool fits = reserve || cache_.free_slots() > 0;
+    const bool fits = cache_.free_slots() > 0;
     ASSERT_EQ(cache_.Fork(parent, child, num_tokens, slot_copies), fits);
     if (!fits) return;
-    if (reserve) --from.slots;
     sequences_[child] = {.tokens = {from.tokens.begin(), from.tokens.begin() + num_tokens},
-                         .state = from.state,
-                         .slots = 1};
+                         .state = from.state};
   }
 
   std::vector<Reservation> DrawReservations() {
@@ -189,10 +184,8 @@ class Simulation {
     EXPECT_FALSE(holders.contains(0)) << "the padding page";
     EXPECT_EQ(cache_.used_pages(), static_cast<int64_t>(holders.size()));
     EXPECT_EQ(cache_.used_pages() + cache_.free_pages(), geometry_.num_pages - 1);
-    int64_t slots_held = 0;
     std::set<int32_t> own_slots;
     for (const auto& [id, sequence] : sequences_) {
-      slots_held += sequence.slots;
       EXPECT_TRUE(own_slots.insert(cache_.Slot(id)).second) << "a slot of two sequences";
       const absl::Span<const int32_t> pages = cache_.Pages(id);
       const int64_t num_tokens = sequence.tokens.size();
@@ -206,7 +199,7 @@ class Simulation {
       }
     }
     EXPECT_FALSE(own_slots.contains(0)) << "the padding slot";
-    EXPECT_EQ(cache_.used_slots(), slots_held);
+    EXPECT_EQ(cache_.used_slots(), static_cast<int64_t>(sequences_.size()));
     EXPECT_EQ(cache_.used_slots() + cache_.free_slots(), geometry_.num_slots - 1);
   }
 

@@ -97,6 +97,27 @@ TEST_P(Preemption, ScoresAndTracesArePartOfIt) {
   EXPECT_TRUE(tight_.everything_free());
 }
 
+// The prompt is held for a sample that still waits, in four pages of seven: a preempted sample has
+// no room for a prompt of its own.
+TEST_P(Preemption, ASampleComesBackToThePromptItShares) {
+  GenerateRequest older = Request(0, 1);
+  older.max_tokens = 40;
+  GenerateRequest samples = Request(1, 3);
+  for (int32_t i = samples.prompt.size(); i < 49; ++i) samples.prompt.push_back(i);
+  const auto first = tight_.Submit(older);
+  const auto second = tight_.Submit(samples);
+  tight_.Finish();
+  EXPECT_GT(tight_.observer().num_preemptions(), 1);
+  EXPECT_EQ(first->sample().ids(), roomy_.Run(older)->sample().ids());
+  const auto expected = roomy_.Run(samples);
+  ASSERT_TRUE(second->done());
+  for (int32_t sample = 0; sample < 3; ++sample) {
+    EXPECT_EQ(second->sample(sample).ids(), expected->sample(sample).ids());
+    EXPECT_EQ(second->sample(sample).logprobs(), expected->sample(sample).logprobs());
+  }
+  EXPECT_TRUE(tight_.everything_free());
+}
+
 // Two slots: a prompt and one of its samples at a time.
 TEST_P(Preemption, SlotsRunOutToo) {
   LaneOptions lane = Lane(4096);

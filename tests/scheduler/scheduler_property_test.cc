@@ -47,7 +47,6 @@ State RandomState(std::mt19937& random) {
     } else {
       const bool fork = uniform(0, 2) == 0;
       if (fork) sequence.num_computed = uniform(0, sequence.num_tokens);
-      sequence.slots_needed = uniform(fork ? 0 : 1, 3);
     }
     sequence.pages_held = (sequence.num_computed + page_tokens - 1) / page_tokens;
     if (sequence.running) sequence.pages_freed = uniform(0, sequence.pages_held);
@@ -118,7 +117,7 @@ void CheckPlan(const State& state, const StepPlan& plan) {
     budget -= chunk.count;
     const int64_t end = sequence.running ? chunk.first + chunk.count : sequence.num_tokens;
     free_pages -= PagesFor(sequence, end, capacity.page_tokens);
-    if (!sequence.running) free_slots -= sequence.slots_needed;
+    free_slots -= !sequence.running;
   }
   EXPECT_GE(budget, 0);
   EXPECT_GE(free_pages, 0);
@@ -137,7 +136,7 @@ void CheckPlan(const State& state, const StepPlan& plan) {
   }
   if (plan.preempt.empty() && plan.admit.size() < claims.size()) {
     const SequenceInfo& first = by_id[claims[plan.admit.size()]];
-    EXPECT_TRUE(budget == 0 || first.slots_needed > free_slots ||
+    EXPECT_TRUE(budget == 0 || free_slots == 0 ||
                 PagesFor(first, first.num_tokens, capacity.page_tokens) > free_pages);
   }
 }

@@ -123,24 +123,15 @@ TEST(SchedulerTest, AdmissionLooksAtThePagesTheRunningLeave) {
   EXPECT_THAT(Plan(sequences, 10, 3).admit, ElementsAre(2));
 }
 
-TEST(SchedulerTest, AdmissionNeedsItsSlots) {
-  SequenceInfo three_samples = Waiting(1, 4);
-  three_samples.slots_needed = 3;
-  EXPECT_THAT(Plan({three_samples}, 8, 8, 2).admit, IsEmpty());
-  EXPECT_THAT(Plan({three_samples}, 8, 8, 3).admit, ElementsAre(1));
-  EXPECT_THAT(Plan({three_samples, Waiting(2, 4)}, 8, 8, 3).admit, ElementsAre(1));
+TEST(SchedulerTest, AdmissionNeedsASlot) {
+  const std::vector<SequenceInfo> sequences = {Decode(1, 7), Waiting(2, 2), WaitingFork(3, 6, 5)};
+  EXPECT_THAT(Plan(sequences, 8, 8, 0).admit, IsEmpty());
+  EXPECT_THAT(Plan(sequences, 8, 8, 1).admit, ElementsAre(2));
+  EXPECT_THAT(Plan(sequences, 8, 8, 2).admit, ElementsAre(2, 3));
 }
 
 TEST(SchedulerTest, NobodyOvertakes) {
   EXPECT_THAT(Plan({Decode(1, 6), Waiting(2, 16), Waiting(3, 1)}, 20, 3).admit, IsEmpty());
-}
-
-TEST(SchedulerTest, AForkOnItsParentsReserveNeedsNoSlot) {
-  SequenceInfo fork = WaitingFork(2, 6, 5);
-  fork.slots_needed = 0;
-  const StepPlan plan = Plan({Decode(1, 7), fork}, 8, 1, 0);
-  EXPECT_THAT(plan.chunks, ElementsAre(Whole(1, 6, 1), Whole(2, 5, 1)));
-  EXPECT_THAT(plan.admit, ElementsAre(2));
 }
 
 TEST(SchedulerTest, AForkPaysForTheCopyOfTheSharedPage) {

@@ -12,22 +12,19 @@
 namespace deltaserve {
 namespace {
 
-// Samples fork off once the first has computed the prompt; continuations, once the context is
-// computed, while its sequence idles and holds it.
-enum class Kind { kSamples, kContinuations };
-
+// A request is one sequence that grows, or a trunk, which holds a prompt or a context until the
+// last fork has taken it over, and its forks: samples that grow, or continuations.
 struct Sequence {
   SequenceId id = 0;
   int request = 0;
-  Kind kind = Kind::kSamples;
-  Sequence* parent = nullptr;
-  int64_t prefix_tokens = 0;  // prompt or context
-  int64_t final_tokens = 0;   // done when as many are computed
+  Sequence* trunk = nullptr;  // of a fork, while the trunk is there
+  int64_t shared_tokens = 0;  // with it
   int64_t num_tokens = 0;
+  int64_t final_tokens = 0;  // done when as many are computed
   int64_t num_computed = 0;
-  int64_t reserved_slots = 0;
+  bool is_trunk = false;
+  bool born = true;  // the trunk has got far enough, once
   bool running = false;
-  bool born = false;  // its parent has got far enough, once
   bool done = false;
 };
 
@@ -42,38 +39,26 @@ class Workload {
       : limits_(limits), cache_(limits.geometry), random_(seed) {}
 
   void AddRequest() {
-    const int64_t max_tokens = (limits_.geometry.num_pages - 1) * limits_.geometry.page_tokens;
     const int request = num_requests_++;
-    const bool samples = Uniform(0, 2) > 0;
-    // A context and the part of a continuation that it does not share must fit side by side.
-    const int64_t prefix =
-        samples ? Uniform(1, max_tokens)
-                : Uniform(1, std::max<int64_t>(1, max_tokens - 2 * limits_.geometry.page_tokens));
-    const int64_t room =
-        samples ? max_tokens - prefix : max_tokens - limits_.geometry.page_tokens - prefix;
-    const int family =
-        Uniform(1, samples ? std::min<int64_t>(4, limits_.geometry.num_slots - 1) : 6);
-    Sequence* parent = nullptr;
-    for (int i = 0; i < (samples ? family : family + 1); ++i) {
-      auto sequence = std::make_unique<Sequence>();
-      sequence->id = ++last_id_;
-      sequence->request = request;
-      sequence->kind = samples ? Kind::kSamples : Kind::kContinuations;
-      sequence->parent = parent;
-      sequence->prefix_tokens = prefix;
-      sequence->final_tokens = prefix + (samples ? Uniform(0, room) : 0);
-      sequence->num_tokens = prefix;
-      if (parent != nullptr) {
-        sequence->num_tokens =
-            samples ? prefix + 1 : prefix + Uniform(1, std::max<int64_t>(1, room));
-        sequence->final_tokens = std::max(sequence->final_tokens, sequence->num_tokens);
-        if (samples && room == 0) continue;
-      } else {
-        parent = sequence.get();
-        parent->born = true;
-      }
-      total_tokens_ += sequence->final_tokens;
-      sequences_.push_back(std::move(sequence));
+    const int64_t max_tokens = (limits_.geometry.num_pages - 1) * limits_.geometry.page_tokens;
+    const int64_t num_forks = Uniform(0, 2) == 0 ? 0 : Uniform(1, 6);
+    if (num_forks == 0) {
+      Sequence& single = Add(request, Uniform(1, max_tokens));
+      return SetEnd(single, Uniform(single.num_tokens, max_tokens));
+    }
+    // A trunk and the part of a fork that it does not share must fit side by side.
+    const int64_t most = max_tokens - limits_.geometry.page_tokens;
+    const bool samples = Uniform(0, 1) == 0;
+    Sequence& trunk = Add(request, Uniform(1, most - 1));
+    trunk.is_trunk = true;
+    SetEnd(trunk, trunk.num_tokens);
+    for (int64_t i = 0; i < num_forks; ++i) {
+      Sequence& fork =
+          Add(request, trunk.num_tokens + (samples ? 1 : Uniform(1, most - trunk.num_tokens)));
+      fork.trunk = &trunk;
+      fork.shared_tokens = trunk.num_tokens;
+      fork.born = false;
+      SetEnd(fork, samples ? Uniform(fork.num_tokens, most) : fork.num_tokens);
     }
   }
 
@@ -111,17 +96,30 @@ class Workload {
     CopyList page_copies;
     ASSERT_TRUE(cache_.Reserve(reservations, page_copies)) << "the plan promised pages";
     for (const StepChunk& chunk : plan.chunks) Commit(Find(chunk.sequence), chunk);
-    EndContexts();
+    EndTrunks();
   }
 
   void CancelOne() {
     const int request = Uniform(0, num_requests_ - 1);
     for (const auto& sequence : sequences_) {
-      if (sequence->request == request) Finish(*sequence);
+      if (sequence->request == request && !sequence->done) Finish(*sequence);
     }
   }
 
  private:
+  Sequence& Add(int request, int64_t num_tokens) {
+    Sequence& sequence = *sequences_.emplace_back(std::make_unique<Sequence>());
+    sequence.id = ++last_id_;
+    sequence.request = request;
+    sequence.num_tokens = num_tokens;
+    return sequence;
+  }
+
+  void SetEnd(Sequence& sequence, int64_t final_tokens) {
+    sequence.final_tokens = final_tokens;
+    total_tokens_ += final_tokens;
+  }
+
   int64_t Uniform(int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random_);
   }
@@ -131,17 +129,9 @@ class Workload {
                           [id](const auto& sequence) { return sequence->id == id; });
   }
 
-  // Its parent has in the cache what it would share.
-  static bool CanFork(const Sequence& sequence) {
-    return sequence.parent != nullptr && sequence.parent->running &&
-           sequence.parent->num_computed >= sequence.prefix_tokens;
-  }
-
   std::vector<SequenceInfo> Infos() const {
     std::vector<SequenceInfo> infos;
-    int64_t reserve_left = 0;
     for (const auto& s : sequences_) {
-      if (s->parent == nullptr) reserve_left = s->reserved_slots;
       if (s->done || !s->born) continue;
       SequenceInfo info{.id = s->id,
                         .num_tokens = s->num_tokens,
@@ -151,42 +141,27 @@ class Workload {
         info.pages_held = cache_.Pages(s->id).size();
         info.pages_freed = cache_.ExclusivePages(s->id);
         info.next_page_shared = cache_.IsShared(s->id, s->num_computed);
-      } else if (CanFork(*s)) {
+      } else if (s->trunk != nullptr) {
+        // After a preemption the trunk has to come back first.
+        if (!s->trunk->running || s->trunk->num_computed < s->shared_tokens) continue;
         const int64_t page_tokens = limits_.geometry.page_tokens;
-        info.num_computed = s->prefix_tokens;
-        info.pages_held = (s->prefix_tokens + page_tokens - 1) / page_tokens;
-        info.next_page_shared = s->prefix_tokens % page_tokens != 0;
-        if (reserve_left > 0) {
-          --reserve_left;
-          info.slots_needed = 0;
-        }
-      } else if (s->parent != nullptr && s->kind == Kind::kContinuations) {
-        continue;  // its context has to come back first
-      } else {
-        info.slots_needed = 1 + UnbornSiblings(*s);
+        info.num_computed = s->shared_tokens;
+        info.pages_held = (s->shared_tokens + page_tokens - 1) / page_tokens;
+        info.next_page_shared = s->shared_tokens % page_tokens != 0;
       }
       infos.push_back(info);
     }
     return infos;
   }
 
-  int64_t UnbornSiblings(const Sequence& sequence) const {
-    if (sequence.kind == Kind::kContinuations) return 0;
-    return std::count_if(sequences_.begin(), sequences_.end(), [&](const auto& s) {
-      return s->parent == &sequence && !s->born && !s->done;
-    });
-  }
-
   void Start(Sequence& sequence, CopyList& slot_copies) {
-    if (CanFork(sequence)) {
+    if (sequence.trunk != nullptr) {
       ++forks_;
-      Sequence& parent = *sequence.parent;
-      ASSERT_TRUE(cache_.Fork(parent.id, sequence.id, sequence.prefix_tokens, slot_copies));
-      parent.reserved_slots = std::max<int64_t>(0, parent.reserved_slots - 1);
-      sequence.num_computed = sequence.prefix_tokens;
+      ASSERT_TRUE(
+          cache_.Fork(sequence.trunk->id, sequence.id, sequence.shared_tokens, slot_copies));
+      sequence.num_computed = sequence.shared_tokens;
     } else {
-      sequence.reserved_slots = UnbornSiblings(sequence);
-      ASSERT_TRUE(cache_.Admit(sequence.id, 1 + sequence.reserved_slots));
+      ASSERT_TRUE(cache_.Admit(sequence.id));
     }
     sequence.running = true;
   }
@@ -194,7 +169,6 @@ class Workload {
   void Stop(Sequence& sequence) {
     cache_.Release(sequence.id);
     sequence.running = false;
-    sequence.reserved_slots = 0;
   }
 
   void Finish(Sequence& sequence) {
@@ -205,24 +179,27 @@ class Workload {
   void Commit(Sequence& sequence, const StepChunk& chunk) {
     sequence.num_computed += chunk.count;
     if (!chunk.last) return;
-    for (const auto& child : sequences_) {
-      if (child->parent == &sequence) child->born = true;
+    if (sequence.is_trunk) {
+      for (const auto& fork : sequences_) fork->born |= fork->trunk == &sequence;
+      return;
     }
-    const bool context = sequence.kind == Kind::kContinuations && sequence.parent == nullptr;
-    if (context) return;
-    const bool stop = sequence.kind == Kind::kSamples && Uniform(0, 39) == 0;
-    if (stop || sequence.num_tokens == sequence.final_tokens) return Finish(sequence);
+    const bool grows = sequence.num_tokens < sequence.final_tokens;
+    if (!grows || Uniform(0, 39) == 0) return Finish(sequence);
     ++sequence.num_tokens;
   }
 
-  // A context is held until its last continuation is done.
-  void EndContexts() {
-    for (const auto& context : sequences_) {
-      if (context->kind != Kind::kContinuations || context->parent != nullptr) continue;
-      if (context->done) continue;
-      if (std::all_of(sequences_.begin(), sequences_.end(),
-                      [&](const auto& s) { return s->parent != context.get() || s->done; })) {
-        Finish(*context);
+  // A trunk is held for as long as any of its forks waits.
+  void EndTrunks() {
+    for (const auto& trunk : sequences_) {
+      if (!trunk->is_trunk || trunk->done) continue;
+      const auto is_fork = [&](const auto& s) { return s->trunk == trunk.get(); };
+      if (std::any_of(sequences_.begin(), sequences_.end(),
+                      [&](const auto& s) { return is_fork(s) && !s->running && !s->done; })) {
+        continue;
+      }
+      Finish(*trunk);
+      for (const auto& s : sequences_) {
+        if (is_fork(s)) s->trunk = nullptr;
       }
     }
   }
@@ -230,7 +207,7 @@ class Workload {
   const Limits limits_;
   CacheManager cache_;
   std::mt19937 random_;
-  std::vector<std::unique_ptr<Sequence>> sequences_;  // oldest first, children after their parent
+  std::vector<std::unique_ptr<Sequence>> sequences_;  // oldest first, forks after their trunk
   SequenceId last_id_ = 0;
   int num_requests_ = 0;
   int64_t total_tokens_ = 0;
