@@ -56,7 +56,11 @@ CallRecord::CallRecord(const ServiceContext* context, Method method,
 
 CallRecord::~CallRecord() { context_->calls->Remove(id_); }
 
-absl::Status CallRecord::Admissible() const {
+absl::Status CallRecord::Admissible(const grpc::ByteBuffer& request) {
+  if (!request.Valid()) {
+    Cancel();
+    return absl::CancelledError("the caller left before its request arrived");
+  }
   if (context_->calls->refusing()) return absl::UnavailableError("the server is shutting down");
   if (deadline_ <= context_->clock->Now()) {
     return absl::DeadlineExceededError("the deadline had passed on arrival");

@@ -2,6 +2,7 @@
 #define DELTASERVE_SERVER_SERVICE_CALL_RECORD_H_
 
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <spdlog/logger.h>
 
 #include <atomic>
@@ -56,8 +57,9 @@ class CallRecord {
   const std::string& request_id() const { return request_id_; }
   SteadyNs deadline() const { return deadline_; }
 
-  // Not OK: the call cannot even start (draining, deadline passed).
-  absl::Status Admissible() const;
+  // Not OK: the call cannot even start (draining, deadline passed, or the caller left before
+  // `request` was here, which is then not Valid()).
+  absl::Status Admissible(const grpc::ByteBuffer& request);
   // A served model was named.
   void SetModel(const ServedModel* model) { model_ = model; }
   // The model's queue has accepted the request. On the thread that submitted it.

@@ -7,7 +7,7 @@
 namespace deltaserve {
 
 absl::Status GenerateCore::Start(const grpc::ByteBuffer& bytes, std::shared_ptr<TokenSink> sink) {
-  if (absl::Status status = record_.Admissible(); !status.ok()) return status;
+  if (absl::Status status = record_.Admissible(bytes); !status.ok()) return status;
   v1::GenerateRequest message;
   if (absl::Status status = ParseRequest(bytes, context_->limits.max_request_bytes, &message);
       !status.ok()) {

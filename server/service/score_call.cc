@@ -37,7 +37,7 @@ class ScoreCall final : public grpc::ServerUnaryReactor, public TokenMailbox::Re
 
  private:
   absl::Status Submit(const grpc::ByteBuffer& bytes, std::shared_ptr<TokenSink> sink) {
-    if (absl::Status status = record_.Admissible(); !status.ok()) return status;
+    if (absl::Status status = record_.Admissible(bytes); !status.ok()) return status;
     v1::ScoreRequest message;
     if (absl::Status status = ParseRequest(bytes, context_->limits.max_request_bytes, &message);
         !status.ok()) {

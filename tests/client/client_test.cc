@@ -26,9 +26,11 @@ Message Parse(const char* text) {
 
 class ClientTest : public ::testing::Test {
  protected:
+  // Once the service's answers are set.
+  Client Connect() { return Client::Connect(server_.address()); }
+
   FakeServer server_;
   FakeInferenceService& service_ = server_.service;
-  const Client client_ = Client::Connect(server_.address());
 };
 
 TEST_F(ClientTest, GenerateSendsTheRequestAndReturnsTheResponse) {
@@ -42,7 +44,7 @@ TEST_F(ClientTest, GenerateSendsTheRequestAndReturnsTheResponse) {
   request.set_model("m");
   request.set_text("Hello");
 
-  const auto response = client_.Generate(request);
+  const auto response = Connect().Generate(request);
 
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->model(), "m");
@@ -60,7 +62,7 @@ TEST_F(ClientTest, AStreamIsReadToItsEnd) {
     return grpc::Status::OK;
   };
 
-  GenerationStream stream = client_.GenerateStream({});
+  GenerationStream stream = Connect().GenerateStream({});
   std::vector<std::string> texts;
   for (v1::GenerateChunk chunk; stream.Read(&chunk);) texts.push_back(chunk.samples(0).text());
 
@@ -77,7 +79,7 @@ TEST_F(ClientTest, ACancelledStreamEndsWithCancelled) {
     writer.Write({});
     return AwaitCancellation(context);
   };
-  GenerationStream stream = client_.GenerateStream({});
+  GenerationStream stream = Connect().GenerateStream({});
   v1::GenerateChunk chunk;
   ASSERT_TRUE(stream.Read(&chunk));
 
@@ -97,7 +99,7 @@ TEST_F(ClientTest, AStreamThatIsDroppedIsCancelledAndMayOutliveItsClient) {
     return status;
   };
   {
-    auto client = std::make_unique<Client>(client_);
+    auto client = std::make_unique<Client>(Connect());
     GenerationStream stream = client->GenerateStream({});
     client.reset();
     GenerationStream moved = std::move(stream);
@@ -115,7 +117,7 @@ TEST_F(ClientTest, AStopTokenCancelsAUnaryCall) {
     return AwaitCancellation(context);
   };
 
-  const auto response = client_.Score({}, {.cancellation = source.get_token()});
+  const auto response = Connect().Score({}, {.cancellation = source.get_token()});
 
   EXPECT_TRUE(absl::IsCancelled(response.status())) << response.status();
 }
@@ -125,8 +127,8 @@ TEST_F(ClientTest, AStopTokenThatIsStoppedAlreadyCancelsTheCall) {
   source.request_stop();
   const CallOptions options = {.cancellation = source.get_token()};
 
-  EXPECT_TRUE(absl::IsCancelled(client_.ListModels(options).status()));
-  EXPECT_TRUE(absl::IsCancelled(client_.GenerateStream({}, options).Finish()));
+  EXPECT_TRUE(absl::IsCancelled(Connect().ListModels(options).status()));
+  EXPECT_TRUE(absl::IsCancelled(Connect().GenerateStream({}, options).Finish()));
 }
 
 TEST_F(ClientTest, TheTimeoutIsTheDeadlineTheServerSees) {
@@ -137,7 +139,7 @@ TEST_F(ClientTest, TheTimeoutIsTheDeadlineTheServerSees) {
     return grpc::Status::OK;
   };
 
-  EXPECT_TRUE(client_.ListModels({.timeout = absl::Hours(1)}).ok());
+  EXPECT_TRUE(Connect().ListModels({.timeout = absl::Hours(1)}).ok());
 
   const absl::Duration seen = left.get_future().get();
   EXPECT_GT(seen, absl::Minutes(50));
@@ -149,9 +151,9 @@ TEST_F(ClientTest, ACallPastItsDeadlineEndsWithDeadlineExceeded) {
     return AwaitCancellation(context);
   };
   EXPECT_TRUE(
-      absl::IsDeadlineExceeded(client_.Score({}, {.timeout = absl::Milliseconds(20)}).status()));
-  EXPECT_TRUE(
-      absl::IsDeadlineExceeded(client_.Score({}, {.timeout = -absl::InfiniteDuration()}).status()));
+      absl::IsDeadlineExceeded(Connect().Score({}, {.timeout = absl::Milliseconds(20)}).status()));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(
+      Connect().Score({}, {.timeout = -absl::InfiniteDuration()}).status()));
 }
 
 TEST_F(ClientTest, AnErrorKeepsUsageRequestIdAndRetryDelay) {
@@ -171,7 +173,7 @@ TEST_F(ClientTest, AnErrorKeepsUsageRequestIdAndRetryDelay) {
     return grpc::Status(grpc::RESOURCE_EXHAUSTED, "the queue is full", details.SerializeAsString());
   };
 
-  const absl::Status status = client_.Generate({}).status();
+  const absl::Status status = Connect().Generate({}).status();
 
   EXPECT_TRUE(absl::IsResourceExhausted(status));
   EXPECT_EQ(status.message(), "the queue is full");
@@ -182,7 +184,7 @@ TEST_F(ClientTest, AnErrorKeepsUsageRequestIdAndRetryDelay) {
 }
 
 TEST_F(ClientTest, AnErrorWithoutDetailsHasNone) {
-  const absl::Status status = client_.Generate({}).status();
+  const absl::Status status = Connect().Generate({}).status();
 
   EXPECT_TRUE(absl::IsUnimplemented(status));
   EXPECT_FALSE(UsageOf(status).has_value());
@@ -197,7 +199,7 @@ TEST_F(ClientTest, MalformedDetailsAreIgnored) {
     return grpc::Status(grpc::INTERNAL, "broken", "\xff\xff");
   };
 
-  const absl::Status status = client_.Generate({}).status();
+  const absl::Status status = Connect().Generate({}).status();
 
   EXPECT_EQ(status.message(), "broken");
   EXPECT_FALSE(UsageOf(status).has_value());
@@ -224,7 +226,7 @@ TEST_F(ClientTest, ContinuationsAreScoredInTheirOrder) {
     return grpc::Status::OK;
   };
 
-  const auto scores = client_.ScoreContinuations("m", "The sky is", {" blue", " green"});
+  const auto scores = Connect().ScoreContinuations("m", "The sky is", {" blue", " green"});
 
   ASSERT_TRUE(scores.ok()) << scores.status();
   ASSERT_EQ(scores->size(), 2u);
@@ -246,10 +248,10 @@ TEST_F(ClientTest, TextBecomesTokensAndBack) {
     return grpc::Status::OK;
   };
 
-  const auto tokens = client_.Tokenize("m", "ab");
+  const auto tokens = Connect().Tokenize("m", "ab");
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   EXPECT_THAT(tokens->token_ids(), ElementsAre('a', 'b'));
-  EXPECT_EQ(client_.Detokenize("m", {'c', 'd'}).value(), "cd");
+  EXPECT_EQ(Connect().Detokenize("m", {'c', 'd'}).value(), "cd");
 }
 
 TEST_F(ClientTest, ModelsAreListedAndFound) {
@@ -266,9 +268,9 @@ TEST_F(ClientTest, ModelsAreListedAndFound) {
     return grpc::Status::OK;
   };
 
-  EXPECT_EQ(client_.ListModels().value().at(1).name(), "b");
-  EXPECT_EQ(client_.GetModel("a").value().name(), "a");
-  EXPECT_THAT(client_.GetModel("z").status().message(), HasSubstr("no z"));
+  EXPECT_EQ(Connect().ListModels().value().at(1).name(), "b");
+  EXPECT_EQ(Connect().GetModel("a").value().name(), "a");
+  EXPECT_THAT(Connect().GetModel("z").status().message(), HasSubstr("no z"));
 }
 
 TEST_F(ClientTest, AResponseMayBeLargerThanTheDefaultOfGrpc) {
@@ -277,7 +279,7 @@ TEST_F(ClientTest, AResponseMayBeLargerThanTheDefaultOfGrpc) {
     return grpc::Status::OK;
   };
 
-  const auto response = client_.Score({});
+  const auto response = Connect().Score({});
 
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->trace().v_size(), 2'000'000);

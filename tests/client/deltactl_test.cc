@@ -39,7 +39,7 @@ Ended RunToEnd(std::vector<std::string> arguments, absl::string_view input = "")
 
 class DeltactlTest : public ::testing::Test {
  protected:
-  std::vector<std::string> Command(std::vector<std::string> arguments) const {
+  std::vector<std::string> Command(std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--address", server_.address()});
     return arguments;
   }

@@ -17,7 +17,7 @@
 namespace deltaserve {
 
 // Answers as a test says; a method without an answer is UNIMPLEMENTED. Answers are set before the
-// first call and run on gRPC's threads.
+// server's address is asked for and run on gRPC's threads.
 struct FakeInferenceService final : v1::InferenceService::Service {
   template <typename Request, typename Response>
   using Unary = std::function<grpc::Status(grpc::ServerContext&, const Request&, Response&)>;
@@ -70,10 +70,22 @@ struct FakeInferenceService final : v1::InferenceService::Service {
   }
 };
 
-// `service` on a free port of loopback while this lives.
+// `service` on a free port of loopback, from when its address is first asked for while this lives.
 class FakeServer {
  public:
-  FakeServer() {
+  ~FakeServer() {
+    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+  }
+
+  const std::string& address() {
+    if (server_ == nullptr) Start();
+    return address_;
+  }
+
+  FakeInferenceService service;
+
+ private:
+  void Start() {
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
@@ -81,13 +93,7 @@ class FakeServer {
     server_ = builder.BuildAndStart();
     address_ = absl::StrCat("127.0.0.1:", port);
   }
-  ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
 
-  const std::string& address() const { return address_; }
-
-  FakeInferenceService service;
-
- private:
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };

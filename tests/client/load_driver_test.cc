@@ -14,7 +14,7 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-LoadOptions OptionsFor(const FakeServer& server) {
+LoadOptions OptionsFor(FakeServer& server) {
   LoadOptions options;
   options.address = server.address();
   options.num_calls = 40;

@@ -1,43 +1,22 @@
 // Promise 3: health tells the truth, NOT_SERVING within seconds when steps stall.
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "gtest/gtest.h"
-#include "server/api/mutex.h"
 #include "server/service/watchdog.h"
 #include "tests/promises/hanging_backend.h"
+#include "tests/support/fake_health_service.h"
 #include "tests/support/test_engine.h"
 
 namespace deltaserve {
 namespace {
-
-class HealthService final : public grpc::HealthCheckServiceInterface {
- public:
-  void SetServingStatus(const std::string&, bool serving) override { SetServingStatus(serving); }
-  void SetServingStatus(bool serving) override {
-    MutexLock lock(&mutex_);
-    serving_ = serving;
-    changed_.NotifyAll();
-  }
-  void Await(bool serving) {
-    MutexLock lock(&mutex_);
-    changed_.Wait(&mutex_,
-                  [this, serving]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return serving_ == serving; });
-  }
-
- private:
-  Mutex mutex_;
-  CondVar changed_;
-  bool serving_ ABSL_GUARDED_BY(mutex_) = false;
-};
 
 TEST(Promise03, HealthFollowsTheSteps) {
   auto owned = std::make_unique<HangingBackend>();
   HangingBackend& backend = *owned;
   TestEngine engine(std::move(owned), {GoldenLane("ddl_cc")});
   EngineLoop& loop = engine.loop();
-  HealthService service;
+  FakeHealthService service;
   Health health(&service, {"ddl_cc"});
   const SteadyNs limit = 5'000'000'000;
   const Watchdog watchdog(

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "server/tokenizer/utf8.h"
-#include "tests/service/test_server.h"
+#include "tests/service/test_calls.h"
 
 namespace deltaserve {
 namespace {
@@ -17,12 +17,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
-
-v1::GenerateRequest Request(const std::string& text) {
-  v1::GenerateRequest request;
-  request.set_text(text);
-  return request;
-}
 
 // A stream whose messages the test reads one by one.
 struct Stream {
@@ -57,7 +51,7 @@ std::string TextOf(const std::vector<v1::GenerateChunk>& chunks, int sample = 0)
 
 TEST(GenerateStreamTest, TokensComeAsTheyAreMade) {
   TestServer server;
-  Stream stream(server, Request("hi"));
+  Stream stream(server, GenerateText("hi"));
   auto [submitted, sink] = server.queue().NextGenerate();
 
   sink->OnTokens(0, Tokens("a"));
@@ -89,7 +83,7 @@ TEST(GenerateStreamTest, TokensComeAsTheyAreMade) {
 // The client does not read: gRPC stops taking messages, tokens gather, and few messages carry them.
 TEST(GenerateStreamTest, TokensMergeWhileAWriteIsInFlight) {
   TestServer server;
-  Stream stream(server, Request("hi"));
+  Stream stream(server, GenerateText("hi"));
   auto [submitted, sink] = server.queue().NextGenerate();
   std::string sent;
   constexpr int kBursts = 300;
@@ -108,7 +102,7 @@ TEST(GenerateStreamTest, TokensMergeWhileAWriteIsInFlight) {
 
 TEST(GenerateStreamTest, AStopStringIsNeverShownInPart) {
   TestServer server;
-  v1::GenerateRequest request = Request("hi");
+  v1::GenerateRequest request = GenerateText("hi");
   request.add_stop("STOP");
   Stream stream(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
@@ -134,7 +128,7 @@ TEST(GenerateStreamTest, AStopStringIsNeverShownInPart) {
 
 TEST(GenerateStreamTest, EveryMessageIsWholeUtf8) {
   TestServer server;
-  Stream stream(server, Request("hi"));
+  Stream stream(server, GenerateText("hi"));
   auto [submitted, sink] = server.queue().NextGenerate();
   const std::string text = "a€😀é\xFF.";
   std::vector<v1::GenerateChunk> chunks;
@@ -153,7 +147,7 @@ TEST(GenerateStreamTest, EveryMessageIsWholeUtf8) {
 
 TEST(GenerateStreamTest, SamplesInterleave) {
   TestServer server;
-  v1::GenerateRequest request = Request("hi");
+  v1::GenerateRequest request = GenerateText("hi");
   request.set_n(2);
   Stream stream(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
@@ -179,7 +173,7 @@ TEST(GenerateStreamTest, SamplesInterleave) {
 
 TEST(GenerateStreamTest, ABadEndShowsItsTextAndItsUsage) {
   TestServer server;
-  v1::GenerateRequest request = Request("hi");
+  v1::GenerateRequest request = GenerateText("hi");
   Stream stream(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   sink->OnTokens(0, Tokens("partial"));
@@ -197,7 +191,7 @@ TEST(GenerateStreamTest, ABadEndShowsItsTextAndItsUsage) {
 
 TEST(GenerateStreamTest, CancellingReachesTheQueue) {
   TestServer server;
-  Stream stream(server, Request("hi"));
+  Stream stream(server, GenerateText("hi"));
   auto [submitted, sink] = server.queue().NextGenerate();
   sink->OnTokens(0, Tokens("a"));
   stream.Read();
@@ -217,7 +211,7 @@ TEST(GenerateStreamTest, CancellingReachesTheQueue) {
 TEST(GenerateStreamTest, RefusalsComeAsAStatus) {
   TestServer server;
   server.queue().Answer(absl::UnavailableError("draining"));
-  Stream stream(server, Request("hi"));
+  Stream stream(server, GenerateText("hi"));
   EXPECT_THAT(stream.ReadAll(), IsEmpty());
   const grpc::Status status = stream.reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
@@ -255,7 +249,7 @@ TEST(GenerateStreamTest, EveryStreamEndsOnce) {
   for (int i = 0; i < kStreams; ++i) {
     clients.emplace_back([&server, i] {
       const std::string kind = i % 3 == 0 ? "ok" : i % 3 == 1 ? "cancel" : "fail";
-      Stream stream(server, Request(kind));
+      Stream stream(server, GenerateText(kind));
       stream.Read();
       if (kind == "cancel") stream.context.TryCancel();
       const auto rest = stream.ReadAll();

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "deltaserve/v1/status_details.pb.h"
-#include "tests/service/test_server.h"
+#include "tests/service/test_calls.h"
 
 namespace deltaserve {
 namespace {
@@ -19,29 +19,11 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
-v1::GenerateRequest Request(const std::string& text) {
-  v1::GenerateRequest request;
-  request.set_text(text);
-  return request;
-}
-
-// One Generate on a thread of its own, so that the test can be the engine meanwhile.
-struct Call {
-  Call(TestServer& server, v1::GenerateRequest request)
-      : status(std::async(std::launch::async, [this, &server, request = std::move(request)] {
-          return server.stub().Generate(&context, request, &response);
-        })) {}
-
-  grpc::ClientContext context;
-  v1::GenerateResponse response;
-  std::future<grpc::Status> status;
-};
-
 TEST(GenerateTest, AnswersWithTextTokensAndUsage) {
   TestServer server;
-  v1::GenerateRequest request = Request("hello");
+  v1::GenerateRequest request = GenerateText("hello");
   request.set_seed(5);
-  Call call(server, request);
+  PendingGenerate call(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   EXPECT_EQ(submitted.model, "tiny");
   EXPECT_EQ(submitted.prompt, (std::vector<int32_t>{'h', 'e', 'l', 'l', 'o'}));
@@ -87,9 +69,9 @@ TEST(GenerateTest, AnswersWithTextTokensAndUsage) {
 
 TEST(GenerateTest, SamplesKeepTheirIndex) {
   TestServer server;
-  v1::GenerateRequest request = Request("x");
+  v1::GenerateRequest request = GenerateText("x");
   request.set_n(3);
-  Call call(server, request);
+  PendingGenerate call(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   EXPECT_EQ(submitted.n, 3);
   sink->OnTokens(2, Tokens("c"));
@@ -114,7 +96,7 @@ TEST(GenerateTest, SeedsAreRandomAndReturned) {
   TestServer server;
   uint64_t seeds[2];
   for (uint64_t& seed : seeds) {
-    Call call(server, Request("x"));
+    PendingGenerate call(server, GenerateText("x"));
     auto [submitted, sink] = server.queue().NextGenerate();
     sink->OnSampleDone(0, FinishReason::kLength);
     sink->OnDone({});
@@ -127,9 +109,9 @@ TEST(GenerateTest, SeedsAreRandomAndReturned) {
 
 TEST(GenerateTest, AStopStringStopsTheSampleInTheEngine) {
   TestServer server;
-  v1::GenerateRequest request = Request("x");
+  v1::GenerateRequest request = GenerateText("x");
   request.add_stop("world");
-  Call call(server, request);
+  PendingGenerate call(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   sink->OnTokens(0, Tokens("a wor"));
   sink->OnTokens(0, Tokens("ld an"));
@@ -145,9 +127,9 @@ TEST(GenerateTest, AStopStringStopsTheSampleInTheEngine) {
 
 TEST(GenerateTest, LogprobsOnRequest) {
   TestServer server;
-  v1::GenerateRequest request = Request("x");
+  v1::GenerateRequest request = GenerateText("x");
   request.set_logprobs(1);
-  Call call(server, request);
+  PendingGenerate call(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   EXPECT_EQ(submitted.logprobs, 1);
   sink->OnTokens(0, {{.id = 'y', .logprob = -0.5f, .top = {{.id = 'z', .logprob = -0.25f}}}});
@@ -166,7 +148,7 @@ TEST(GenerateTest, WithoutTokenizerIdsComeBack) {
   TestServer server({.tokenizer = nullptr});
   v1::GenerateRequest request;
   request.mutable_token_ids()->add_ids(7);
-  Call call(server, request);
+  PendingGenerate call(server, request);
   auto [submitted, sink] = server.queue().NextGenerate();
   EXPECT_EQ(submitted.prompt, std::vector<int32_t>{7});
   sink->OnTokens(0, Tokens("ab"));
@@ -176,7 +158,7 @@ TEST(GenerateTest, WithoutTokenizerIdsComeBack) {
   EXPECT_EQ(call.response.samples(0).text(), "");
   EXPECT_THAT(call.response.samples(0).token_ids(), ElementsAre('a', 'b'));
 
-  Call refused(server, Request("text"));
+  PendingGenerate refused(server, GenerateText("text"));
   const grpc::Status status = refused.status.get();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("no tokenizer"));
@@ -203,9 +185,9 @@ TEST(GenerateTest, RefusalsHaveAStatusAndAreCounted) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.message);
     server.queue().Answer(c.queue);
-    v1::GenerateRequest request = Request(c.text);
+    v1::GenerateRequest request = GenerateText(c.text);
     request.set_model(c.model);
-    Call call(server, request);
+    PendingGenerate call(server, request);
     const grpc::Status status = call.status.get();
     EXPECT_EQ(status.error_code(), c.code);
     EXPECT_THAT(status.error_message(), HasSubstr(c.message));
@@ -226,7 +208,7 @@ TEST(GenerateTest, RefusalsHaveAStatusAndAreCounted) {
 TEST(GenerateTest, AFullQueueSaysWhenToRetry) {
   TestServer server;
   server.queue().Answer(absl::ResourceExhaustedError("full"));
-  Call call(server, Request("x"));
+  PendingGenerate call(server, GenerateText("x"));
   const grpc::Status status = call.status.get();
   v1::StatusDetails details;
   ASSERT_TRUE(details.ParseFromString(status.error_details()));
@@ -236,7 +218,7 @@ TEST(GenerateTest, AFullQueueSaysWhenToRetry) {
 
 TEST(GenerateTest, ABadEndCarriesItsUsage) {
   TestServer server;
-  Call call(server, Request("x"));
+  PendingGenerate call(server, GenerateText("x"));
   auto [submitted, sink] = server.queue().NextGenerate();
   sink->OnTokens(0, Tokens("ab"));
   sink->OnDone({.status = absl::UnavailableError("the device is lost"),
@@ -253,7 +235,7 @@ TEST(GenerateTest, ABadEndCarriesItsUsage) {
 
 TEST(GenerateTest, CancellingReachesTheQueue) {
   TestServer server;
-  Call call(server, Request("x"));
+  PendingGenerate call(server, GenerateText("x"));
   auto [submitted, sink] = server.queue().NextGenerate();
   call.context.TryCancel();
   server.queue().AwaitCancel(submitted.id);
@@ -273,7 +255,7 @@ TEST(GenerateTest, TheDeadlineTravelsWithTheRequest) {
   v1::GenerateResponse response;
   const SteadyNs before = SteadyClock().Now();
   auto status = std::async(std::launch::async, [&] {
-    return server.stub().Generate(&context, Request("x"), &response);
+    return server.stub().Generate(&context, GenerateText("x"), &response);
   });
   auto [submitted, sink] = server.queue().NextGenerate();
   const SteadyNs hour = 3'600'000'000'000;
@@ -287,18 +269,18 @@ TEST(GenerateTest, OversizedAndMalformedMessagesAreInvalid) {
   RequestLimits limits;
   limits.max_request_bytes = 100;
   TestServer server({.limits = limits});
-  Call oversized(server, Request(std::string(101, 'x')));
+  PendingGenerate oversized(server, GenerateText(std::string(101, 'x')));
   grpc::Status status = oversized.status.get();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("the limit is 100"));
 
-  Call invalid(server, Request("\xFF"));
+  PendingGenerate invalid(server, GenerateText("\xFF"));
   status = invalid.status.get();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("text: not UTF-8"));
 
   // What is far too long is not even received.
-  Call huge(server, Request(std::string(1000, 'x')));
+  PendingGenerate huge(server, GenerateText(std::string(1000, 'x')));
   EXPECT_EQ(huge.status.get().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }
 

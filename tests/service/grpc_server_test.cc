@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "server/service/wire.h"
-#include "tests/service/test_server.h"
+#include "tests/service/test_calls.h"
 
 namespace deltaserve {
 namespace {
@@ -19,6 +19,13 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
+
+// Waits for the next completion.
+void Await(grpc::CompletionQueue& queue) {
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+}
 
 // A unary call by name, as bytes: there is no header of grpc.health.v1 to include.
 grpc::Status CallByName(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
@@ -32,9 +39,7 @@ grpc::Status CallByName(const std::shared_ptr<grpc::Channel>& channel, const std
   grpc::ByteBuffer bytes;
   grpc::Status status;
   call->Finish(&bytes, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
+  Await(queue);
   grpc::Slice whole;
   if (status.ok() && bytes.DumpToSingleSlice(&whole).ok()) {
     response->assign(reinterpret_cast<const char*>(whole.begin()), whole.size());
@@ -146,27 +151,34 @@ TEST(GrpcServerTest, WithoutTokenizerNothingIsTokenized) {
   EXPECT_THAT(status.error_message(), HasSubstr("no tokenizer"));
 }
 
-// A call under way for the tests below.
-struct Call {
-  explicit Call(TestServer& server)
-      : status(std::async(std::launch::async, [this, &server] {
-          v1::GenerateRequest request;
-          request.set_text("x");
-          return server.stub().Generate(&context, request, &response);
-        })) {}
-
+// A caller that leaves at once may be gone before its message is here.
+TEST(GrpcServerTest, ACallWithoutItsMessageIsCountedCancelled) {
+  TestServer server;
+  grpc::GenericStub stub(server.channel());
   grpc::ClientContext context;
-  v1::GenerateResponse response;
-  std::future<grpc::Status> status;
-};
+  grpc::CompletionQueue queue;
+  auto call = stub.PrepareCall(&context, "/deltaserve.v1.InferenceService/Generate", &queue);
+  grpc::Status status;
+  call->StartCall(nullptr);
+  Await(queue);
+  call->WritesDone(nullptr);
+  Await(queue);
+  call->Finish(&status, nullptr);
+  Await(queue);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(server.observer().AwaitFinished(1)[0].code, absl::StatusCode::kCancelled);
+
+  PendingGenerate empty(server, v1::GenerateRequest());
+  EXPECT_EQ(empty.status.get().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
 
 TEST(GrpcServerTest, ShutdownLetsCallsFinishAndRefusesNewOnes) {
   TestServer server;
-  Call running(server);
+  PendingGenerate running(server, GenerateText("x"));
   auto [submitted, sink] = server.queue().NextGenerate();
   std::thread shutdown([&] { server.server().Shutdown(absl::InfiniteDuration()); });
   while (Check(server, "") == Serving::kYes) std::this_thread::yield();
-  Call late(server);
+  PendingGenerate late(server, GenerateText("x"));
   EXPECT_EQ(late.status.get().error_code(), grpc::StatusCode::UNAVAILABLE);
   sink->OnTokens(0, Tokens("whole"));
   sink->OnSampleDone(0, FinishReason::kLength);
@@ -178,7 +190,7 @@ TEST(GrpcServerTest, ShutdownLetsCallsFinishAndRefusesNewOnes) {
 
 TEST(GrpcServerTest, ShutdownEndsWhatTakesTooLong) {
   TestServer server;
-  Call running(server);
+  PendingGenerate running(server, GenerateText("x"));
   auto [submitted, sink] = server.queue().NextGenerate();
   std::thread shutdown([&] { server.server().Shutdown(absl::Milliseconds(1)); });
   server.queue().AwaitCancel(submitted.id);

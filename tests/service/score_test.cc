@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "tests/service/test_server.h"
+#include "tests/service/test_calls.h"
 
 namespace deltaserve {
 namespace {
@@ -17,24 +17,13 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
-struct Call {
-  Call(TestServer& server, v1::ScoreRequest request)
-      : status(std::async(std::launch::async, [this, &server, request = std::move(request)] {
-          return server.stub().Score(&context, request, &response);
-        })) {}
-
-  grpc::ClientContext context;
-  v1::ScoreResponse response;
-  std::future<grpc::Status> status;
-};
-
 TEST(ScoreTest, OneSequenceWithAlternativesAndTrace) {
   TestServer server;
   v1::ScoreRequest request;
   request.set_text("abc");
   request.set_top_k(1);
   request.set_trace(true);
-  Call call(server, request);
+  PendingScore call(server, request);
   auto [submitted, sink] = server.queue().NextScore();
   EXPECT_EQ(submitted.model, "tiny");
   EXPECT_THAT(submitted.context, ElementsAre('a', 'b', 'c'));
@@ -78,7 +67,7 @@ TEST(ScoreTest, Continuations) {
   request.set_text("ab");
   request.add_continuations()->set_text("c");
   request.add_continuations()->mutable_token_ids()->add_ids(257);
-  Call call(server, request);
+  PendingScore call(server, request);
   auto [submitted, sink] = server.queue().NextScore();
   EXPECT_THAT(submitted.continuations, ElementsAre(ElementsAre('c'), ElementsAre(257)));
   auto score = std::make_unique<ScoreResult>();
@@ -98,14 +87,14 @@ TEST(ScoreTest, Continuations) {
 
 TEST(ScoreTest, RefusalsAndBadEndsAreCounted) {
   TestServer server;
-  Call refused(server, v1::ScoreRequest());
+  PendingScore refused(server, v1::ScoreRequest());
   const grpc::Status status = refused.status.get();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(status.error_message(), HasSubstr("context"));
 
   v1::ScoreRequest request;
   request.set_text("ab");
-  Call failed(server, request);
+  PendingScore failed(server, request);
   auto [submitted, sink] = server.queue().NextScore();
   sink->OnDone({.status = absl::UnavailableError("fault"),
                 .usage = {.prompt_tokens = 2, .total_ns = 1},
@@ -125,7 +114,7 @@ TEST(ScoreTest, CancellingReachesTheQueue) {
   TestServer server;
   v1::ScoreRequest request;
   request.set_text("ab");
-  Call call(server, request);
+  PendingScore call(server, request);
   auto [submitted, sink] = server.queue().NextScore();
   call.context.TryCancel();
   server.queue().AwaitCancel(submitted.id);

@@ -4,34 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <map>
-#include <string>
 #include <vector>
 
-#include "server/api/mutex.h"
+#include "tests/support/fake_health_service.h"
 
 namespace deltaserve {
 namespace {
-
-// Remembers the last status set for all services. Thread-safe.
-class FakeHealthService final : public grpc::HealthCheckServiceInterface {
- public:
-  void SetServingStatus(const std::string&, bool serving) override { SetServingStatus(serving); }
-  void SetServingStatus(bool serving) override {
-    MutexLock lock(&mutex_);
-    serving_ = serving;
-    changed_.NotifyAll();
-  }
-  void Await(bool serving) {
-    MutexLock lock(&mutex_);
-    changed_.Wait(&mutex_, [this, serving] { return serving_ == serving; });
-  }
-
- private:
-  Mutex mutex_;
-  CondVar changed_;
-  bool serving_ = false;
-};
 
 TEST(WatchdogTest, HealthFollowsTheEngine) {
   FakeHealthService service;
