@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -28,6 +29,9 @@
 
 namespace deltaserve {
 namespace {
+
+// What a step under way may take past the drain limit.
+constexpr unsigned kHungStepSeconds = 30;
 
 std::shared_ptr<spdlog::logger> MakeLog(const std::string& level) {
   auto log = std::make_shared<spdlog::logger>("deltaserve",
@@ -171,6 +175,8 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   sigwait(&signals, &signal_number);
   // A second signal ends the process at once.
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  // Nothing can end a step that hangs, and nobody can be told: then SIGALRM ends the process.
+  alarm(static_cast<unsigned>(absl::ToInt64Seconds(options.drain)) + kHungStepSeconds);
   log->info("{}: draining for at most {}", signal_number == SIGTERM ? "SIGTERM" : "SIGINT",
             absl::FormatDuration(options.drain));
   (*server)->Shutdown(options.drain);

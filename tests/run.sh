@@ -105,8 +105,7 @@ test_asan() {
 
 # What threads share. libgomp is not instrumented, so there is one thread where it is in use.
 test_tsan() {
-  # Not client: its fake server is called from another process, an order that nothing here can see.
-  local rooms=(engine service telemetry integration promises)
+  local rooms=(client engine service telemetry integration promises)
   local label_regex
   printf -v label_regex '|%s' "${rooms[@]}"
   build tsan "${rooms[@]/#/tests_}"
