@@ -167,12 +167,21 @@ def optimiser(model: Decoder, recipe: Recipe) -> torch.optim.AdamW:
         lr=recipe.learning_rate, betas=(0.9, 0.98))
 
 
+_DECAY_SHARE = 0.3
+
+
+def decay_start(recipe: Recipe) -> int:
+    """The step at which the learning rate begins to fall. Up to it, a run does not depend on
+    `steps`, and can still be made longer or shorter."""
+    return recipe.steps - int(_DECAY_SHARE * recipe.steps)
+
+
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine to a twentieth."""
+    """Linear warm-up, a plateau, and a linear fall to a fiftieth."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+    left = (recipe.steps - step) / max(1, recipe.steps - decay_start(recipe))
+    return recipe.learning_rate * min(1.0, 0.02 + 0.98 * left)
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -255,8 +264,10 @@ def prepare(recipe: Recipe, folder: pathlib.Path) -> tuple[Tokenizer, Decoder]:
     folder.mkdir(parents=True, exist_ok=True)
     recipe_file, tokenizer_file = folder / "recipe.json", folder / "tokenizer.json"
     values = {**dataclasses.asdict(recipe), "levels": list(recipe.levels)}
-    if recipe_file.exists() and json.loads(recipe_file.read_text()) != values:
-        raise SystemExit(f"{folder} was started with another recipe, see {recipe_file}")
+    if recipe_file.exists():
+        started = json.loads(recipe_file.read_text())
+        if {**started, "steps": recipe.steps} != values:
+            raise SystemExit(f"{folder} was started with another recipe, see {recipe_file}")
     recipe_file.write_text(json.dumps(values, indent=2) + "\n")
     if not tokenizer_file.exists():
         train_tokenizer().save(str(tokenizer_file))
@@ -276,7 +287,7 @@ def save(path: pathlib.Path, **state) -> None:
 
 def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
           evaluate_every: int) -> Iterator[dict]:
-    """Runs the recipe to its end, yielding a record at every report."""
+    """Runs the recipe to its end, yielding a record at every report, when the run is also saved."""
     tokenizer, model = prepare(recipe, folder)
     model.to(device)
     optim = optimiser(model, recipe)
@@ -288,6 +299,10 @@ def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
         model.load_state_dict(state["model"])
         optim.load_state_dict(state["optimiser"])
         first, seconds_before, history = state["step"], state["seconds"], state["history"]
+        if state["steps"] != recipe.steps and first > min(
+                decay_start(recipe), decay_start(dataclasses.replace(recipe, steps=state["steps"]))):
+            raise SystemExit(f"{folder} has entered the decay of {state['steps']} steps, and can no "
+                             "longer be trained to another number of them")
 
     started, losses, answers = time.monotonic(), [], []
     torch.set_flush_denormal(True)
@@ -316,9 +331,9 @@ def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
             losses, answers = [], []
             if evaluating:
                 record["accuracy"] = evaluate(model, tokenizer, 200, seed=2)["accuracy"]
-                history.append(record)
-                save(state_file, model=model.state_dict(), optimiser=optim.state_dict(),
-                     step=done, seconds=seconds, history=history)
+            history.append(record)
+            save(state_file, model=model.state_dict(), optimiser=optim.state_dict(), step=done,
+                 steps=recipe.steps, seconds=seconds, history=history)
             yield record
 
     final = evaluate(model, tokenizer, 2000)
@@ -333,19 +348,19 @@ def main() -> None:
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--variant", choices=VARIANTS, required=True)
     parser.add_argument("--run", type=pathlib.Path, required=True, help="the run's folder")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--head-dim", type=int, default=32)
     parser.add_argument("--embed-kernel", type=int, default=6,
                         help="tokens that the embedding convolution of the EC kinds spans")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=4, help="rows of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a row")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--warmup", type=int, default=100, help="steps")
-    parser.add_argument("--levels", type=int, nargs="*", default=(600, 1200, 1800),
+    parser.add_argument("--levels", type=int, nargs="*", default=(250, 500, 800),
                         help="steps at which the stories get harder (corpus.asking_story)")
     parser.add_argument("--answer-weight", type=float, default=10.0)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16",
@@ -353,8 +368,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--report-every", type=int, default=100, help="steps")
-    parser.add_argument("--evaluate-every", type=int, default=1000, help="steps")
+    parser.add_argument("--report-every", type=int, default=50, help="steps")
+    parser.add_argument("--evaluate-every", type=int, default=500, help="steps")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     fields = [field.name for field in dataclasses.fields(Recipe)]

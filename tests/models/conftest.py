@@ -1,4 +1,4 @@
-"""Puts models/ on the import path and finds the golden fixtures."""
+"""Puts models/ on the import path; finds the golden fixtures and the build."""
 
 import os
 import pathlib
@@ -10,6 +10,8 @@ import torch
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = pathlib.Path(os.environ.get("DELTASERVE_GOLDEN", _ROOT / "tests" / "golden"))
 
+BUILD = pathlib.Path(os.environ.get("DELTASERVE_BUILD", _ROOT / "build" / "release"))
+
 sys.path.insert(0, str(_ROOT / "models"))
 torch.set_num_threads(1)
 
@@ -18,6 +20,12 @@ torch.set_num_threads(1)
 def golden() -> pathlib.Path:
     """The folder of the golden fixtures."""
     return GOLDEN
+
+
+@pytest.fixture
+def build() -> pathlib.Path:
+    """The folder in which the server is built."""
+    return BUILD
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

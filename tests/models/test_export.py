@@ -8,7 +8,6 @@ import export
 import pytest
 import torch
 import train
-from tokenizers import Tokenizer
 
 _TINY = dict(layers=1, hidden=16, heads=2, head_dim=8, embed_kernel=4, steps=4, batch=2, length=64,
              learning_rate=1e-3, weight_decay=0.1, warmup=1, levels=(1, 2, 3), answer_weight=10.0,
@@ -74,8 +73,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     recipe = train.Recipe(variant="ddl_cc_ec", **_TINY)
     list(train.train(recipe, tmp_path / "whole", "cpu", 1, 2))
 
-    stopped = train.train(recipe, tmp_path / "stopped", "cpu", 1, 2)
-    assert [next(stopped)["step"] for _ in range(3)] == [1, 2, 3]  # saved at step 2
+    stopped = train.train(recipe, tmp_path / "stopped", "cpu", 1, 2)  # saved at every step
+    assert [next(stopped)["step"] for _ in range(3)] == [1, 2, 3]
     stopped.close()
     list(train.train(recipe, tmp_path / "stopped", "cpu", 1, 2))
 
@@ -83,4 +82,27 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
     resumed, _ = export.load_run(tmp_path / "stopped")
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=0, atol=0)
-    Tokenizer.from_file(str(tmp_path / "whole" / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("done, allowed", [(2, True), (8, False)])
+def test_a_run_can_be_prolonged_until_its_learning_rate_falls(done, allowed, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "evaluate", lambda *_, **__: {"accuracy": 0.0})
+    monkeypatch.setattr(train, "heldout_loss", lambda *_: 0.0)
+    short = train.Recipe(variant="additive", **{**_TINY, "steps": 10})
+    run = train.train(short, tmp_path, "cpu", 1, 100)
+    for _ in range(done):
+        next(run)
+    run.close()
+    longer = train.train(dataclasses.replace(short, steps=12), tmp_path, "cpu", 1, 100)
+    if allowed:
+        assert [record["step"] for record in longer] == list(range(done + 1, 13))
+    else:
+        with pytest.raises(SystemExit, match="decay"):
+            next(longer)
+
+
+def test_a_run_is_not_resumed_by_another_recipe(tmp_path):
+    recipe = train.Recipe(variant="additive", **_TINY)
+    train.prepare(recipe, tmp_path)
+    with pytest.raises(SystemExit, match="another recipe"):
+        train.prepare(dataclasses.replace(recipe, seed=1), tmp_path)
