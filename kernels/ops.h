@@ -149,6 +149,9 @@ struct AttentionParams {
   BatchView batch;
   TensorView q;   // f32 [T, H*D], rows may be strided
   TensorView kv;  // as PrepareAttention leaves it
+  // What the next Attention will read for the same batch, if there is one: a hint to a backend that
+  // can fetch it meanwhile.
+  TensorView next_kv = {};
   int64_t num_heads = 0;
   float scale = 1;
   TensorView y;  // out, model dtype [T, H*D], dense

@@ -30,16 +30,22 @@ struct BlockProduct {
 // Asks for a part of the weight that is needed later, a little with every step of a loop, so that
 // memory is never idle. As far as the second-level cache: the first has too few misses in flight.
 // Of a longer step only two lines are asked for; the processor foresees the rest of a fast walk.
+// What others read later comes a line a step.
 struct Ahead {
-  static constexpr int64_t kLineBytes = 64;
+  static constexpr int64_t kLineBytes = ReadAhead::kLineBytes;
   const char* at;
   int64_t step_bytes;
+  ReadAhead::Lines later;
   void Fetch() {
     __builtin_prefetch(at, /*rw=*/0, /*locality=*/2);
     if (step_bytes > kLineBytes) {
       __builtin_prefetch(at + kLineBytes, /*rw=*/0, /*locality=*/2);
     }
     at += step_bytes;
+    if (later.begin != later.end) {
+      __builtin_prefetch(later.begin, /*rw=*/0, /*locality=*/2);
+      later.begin += kLineBytes;
+    }
   }
 };
 
@@ -158,7 +164,8 @@ DELTASERVE_AVX512_BF16 void AddTile(int64_t rows, const BlockProduct<T>& p, int6
 // before is multiplied, and from cache for every tile of rows.
 template <int kVectors, typename T, typename Y>
 DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p, Y* y,
-                                          int64_t y_stride, int64_t count) {
+                                          int64_t y_stride, int64_t count,
+                                          ReadAhead::Share& later) {
   constexpr int64_t kInputs = 4 / sizeof(T);  // of a step
   constexpr int64_t kStepBytes = kVectors * kLanes * 4;
   const int64_t chunk_inputs = p.in <= 1024 ? 512 : 1024;
@@ -172,11 +179,13 @@ DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p
     // fetches its share.
     const char* next =
         reinterpret_cast<const char*>(p.block + (begin + chunk_inputs) * kVectors * kLanes);
-    const int64_t tile_bytes = (end - begin) / kInputs * kStepBytes / tiles;
+    const int64_t num_steps = (end - begin) / kInputs;
+    const int64_t tile_bytes = num_steps * kStepBytes / tiles;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t row = 2 * (pairs * tile / tiles);
       const int64_t tile_end = std::min(rows, 2 * (pairs * (tile + 1) / tiles));
-      const Chunk chunk{begin, end, {next + tile * tile_bytes, kStepBytes / tiles}};
+      const Ahead ahead{next + tile * tile_bytes, kStepBytes / tiles, later.Take(num_steps)};
+      const Chunk chunk{begin, end, ahead};
       AddTile(tile_end - row, p, row, chunk, total);
     }
   }
@@ -190,7 +199,7 @@ DELTASERVE_AVX512_BF16 void MultiplyBlock(int64_t rows, const BlockProduct<T>& p
 
 template <typename T, typename Y>
 void MultiplyBlocks(const TensorView& x, const BlockedWeight& weight, const TensorView& y,
-                    int64_t begin, int64_t end) {
+                    int64_t begin, int64_t end, ReadAhead::Share& ahead) {
   for (int64_t block = begin; block < end; ++block) {
     const BlockProduct<T> product{x.As<const T>(), x.row_stride,
                                   static_cast<const T*>(weight.data) + block * weight.block_size,
@@ -200,16 +209,16 @@ void MultiplyBlocks(const TensorView& x, const BlockedWeight& weight, const Tens
     const int64_t count = std::min(weight.width, y.dim(1) - first);
     switch (weight.width / kLanes) {
       case 1:
-        MultiplyBlock<1>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<1>(x.dim(0), product, out, y.row_stride, count, ahead);
         break;
       case 2:
-        MultiplyBlock<2>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<2>(x.dim(0), product, out, y.row_stride, count, ahead);
         break;
       case 3:
-        MultiplyBlock<3>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<3>(x.dim(0), product, out, y.row_stride, count, ahead);
         break;
       case 4:
-        MultiplyBlock<4>(x.dim(0), product, out, y.row_stride, count);
+        MultiplyBlock<4>(x.dim(0), product, out, y.row_stride, count, ahead);
         break;
     }
   }
@@ -234,10 +243,10 @@ BlockedWeight BlockedWeight::From(const dnnl::memory::desc& weight, const void* 
 }
 
 void MultiplyFewRows(const TensorView& x, const BlockedWeight& weight, const TensorView& y,
-                     int64_t begin, int64_t end) {
+                     int64_t begin, int64_t end, ReadAhead::Share& ahead) {
   VisitDType(x.dtype, [&](auto x_type) {
     VisitDType(y.dtype, [&](auto y_type) {
-      MultiplyBlocks<decltype(x_type), decltype(y_type)>(x, weight, y, begin, end);
+      MultiplyBlocks<decltype(x_type), decltype(y_type)>(x, weight, y, begin, end, ahead);
     });
   });
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/read_ahead.h"
 #include "kernels/tensor.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
@@ -28,9 +29,9 @@ struct BlockedWeight {
 // The outputs of blocks [begin, end) of y = x W^T, for 1 to kMaxFewRows rows. The same bits as of
 // oneDNN 2.6: within a chunk of 512 inputs, or 1024 where there are more than 1024, an output is
 // one chain of multiply-adds (fp32) or vdpbf16ps (bf16); the chunks' sums are then added in order.
-// Needs AVX-512 with BF16.
+// Asks on the way for the lines of `ahead`. Needs AVX-512 with BF16.
 void MultiplyFewRows(const TensorView& x, const BlockedWeight& weight, const TensorView& y,
-                     int64_t begin, int64_t end);
+                     int64_t begin, int64_t end, ReadAhead::Share& ahead);
 
 }  // namespace deltaserve::cpu
 

@@ -172,13 +172,15 @@ class OneDnnLinear : public LinearKernel {
   }
 
   static void RunFewRows(const OneDnnPackedLinear& weight, const LinearParams& p,
-                         const Workers& workers) {
+                         Workers& workers) {
     constexpr int64_t kGrainBytes = 64 << 10;  // of weights that are worth waking a worker for
     const BlockedWeight& blocked = weight.blocked();
     const int64_t block_bytes = blocked.block_size * SizeBytes(p.x.dtype);
-    workers.ForRanges(
-        blocked.NumBlocks(weight.out_features()), kGrainBytes / block_bytes + 1,
-        [&](int64_t begin, int64_t end, int) { MultiplyFewRows(p.x, blocked, p.y, begin, end); });
+    workers.ForRanges(blocked.NumBlocks(weight.out_features()), kGrainBytes / block_bytes + 1,
+                      [&](int64_t begin, int64_t end, int worker) {
+                        MultiplyFewRows(p.x, blocked, p.y, begin, end,
+                                        workers.read_ahead().share(worker));
+                      });
   }
 
   // Rows of a small batch must not depend on which of the two computes them, and oneDNN promises no
@@ -197,8 +199,10 @@ class OneDnnLinear : public LinearKernel {
     if (scratchpad == nullptr) throw std::bad_alloc();
     dnnl::stream stream(engine_);
     Execute(product, stream, x.data(), weight.data(), expected.data(), scratchpad.get());
+    ReadAhead::Share nothing;
     MultiplyFewRows(TensorView(x.data(), dtype, {rows, in}), blocked,
-                    TensorView(y.data(), DType::kF32, {rows, out}), 0, blocked.NumBlocks(out));
+                    TensorView(y.data(), DType::kF32, {rows, out}), 0, blocked.NumBlocks(out),
+                    nothing);
     return std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) == 0;
   }
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/workers.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,8 +9,17 @@
 
 namespace deltaserve::cpu {
 
+namespace {
+
+// Half of the last-level cache: the rest is for what passes through it meanwhile.
+int64_t ReadAheadCapacity() { return std::max<int64_t>(0, sysconf(_SC_LEVEL3_CACHE_SIZE)) / 2; }
+
+}  // namespace
+
 Workers::Workers(int num_threads)
-    : count_(num_threads > 0 ? num_threads : omp_get_num_procs()), scratch_(count_) {}
+    : count_(num_threads > 0 ? num_threads : omp_get_num_procs()),
+      scratch_(count_),
+      read_ahead_(count_, ReadAheadCapacity()) {}
 
 namespace {
 

@@ -1,4 +1,4 @@
-// The threads of the CPU backend, and the scratch memory each of them has.
+// The threads of the CPU backend, the scratch memory each of them has, and what they read ahead.
 #ifndef DELTASERVE_KERNELS_CPU_WORKERS_H_
 #define DELTASERVE_KERNELS_CPU_WORKERS_H_
 
@@ -7,6 +7,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/read_ahead.h"
 
 namespace deltaserve::cpu {
 
@@ -33,6 +34,7 @@ class Workers {
   // Gives every worker at least so much scratch memory; call it outside of a body. Earlier scratch
   // pointers become invalid. Throws std::bad_alloc.
   void ReserveScratch(int64_t size_bytes_per_worker);
+  ReadAhead& read_ahead() { return read_ahead_; }
   // Aligned to 64 bytes; its content is whatever was left there.
   template <typename T>
   T* Scratch(int worker) const {
@@ -45,6 +47,7 @@ class Workers {
   int count_;
   int64_t scratch_bytes_ = 0;
   std::vector<AlignedMemory> scratch_;
+  ReadAhead read_ahead_;
 };
 
 }  // namespace deltaserve::cpu

@@ -54,8 +54,8 @@ absl::StatusOr<Attention> Attention::Load(const ModelConfig& config, int64_t lay
   return attention;
 }
 
-void Attention::Forward(const Step& step, TensorView kv, SublayerIo& io, TensorView projected,
-                        TensorView y) const {
+void Attention::Forward(const Step& step, TensorView kv, TensorView next_kv, SublayerIo& io,
+                        TensorView projected, TensorView y) const {
   backend_->Linear({projection_.get(), io.c, projected});
   int64_t column = 3 * width_;
 
@@ -71,6 +71,7 @@ void Attention::Forward(const Step& step, TensorView kv, SublayerIo& io, TensorV
   attend.batch = step.batch;
   attend.q = prepare.q;
   attend.kv = kv;
+  attend.next_kv = next_kv;
   attend.num_heads = num_heads_;
   attend.scale = scale_;
   attend.y = y;

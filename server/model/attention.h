@@ -26,8 +26,8 @@ class Attention {
 
   // io.c -> io.h (and io.gate_hidden); keys and values go into `kv`. Scratch: projected,
   // f32 [T, projected_width()]; y, model dtype [T, H*D].
-  void Forward(const Step& step, TensorView kv, SublayerIo& io, TensorView projected,
-               TensorView y) const;
+  void Forward(const Step& step, TensorView kv, TensorView next_kv, SublayerIo& io,
+               TensorView projected, TensorView y) const;
 
  private:
   Backend* backend_ = nullptr;

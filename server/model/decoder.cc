@@ -164,7 +164,8 @@ void Decoder::Blocks(const Step& step, const CacheView& cache, SublayerIo& io) {
   const int64_t num_layers = config_.num_hidden_layers;
   for (int64_t layer = 0; layer < num_layers; ++layer) {
     const Block& block = blocks_[layer];
-    block.attention.Forward(step, cache.kv[layer], io,
+    const TensorView next_kv = layer + 1 < num_layers ? cache.kv[layer + 1] : TensorView();
+    block.attention.Forward(step, cache.kv[layer], next_kv, io,
                             a.projected.View(DType::kF32, {t, block.attention.projected_width()}),
                             y);
     stream_->Cross(step, cache, {layer, false}, {layer, true}, io, src, dst);

@@ -95,6 +95,7 @@ struct AttentionCase {
       device.backend().Attention({.batch = p.batch,
                                   .q = p.q,
                                   .kv = kv,
+                                  .next_kv = kv,
                                   .num_heads = num_heads,
                                   .scale = 1 / std::sqrt(static_cast<float>(head_dim)),
                                   .y = y});
@@ -192,8 +193,13 @@ TEST_P(OpTest, CopiedPagesAttendAlike) {
   const PrepareAttentionParams last = forked.Params(device, {{0, 8, 1}, {1, 8, 1}}, kv);
   const TensorView y = device.Output(device.storage(), {2, op.width()});
   device.backend().PrepareAttention(last);
-  device.backend().Attention(
-      {.batch = last.batch, .q = last.q, .kv = kv, .num_heads = 2, .scale = 0.25f, .y = y});
+  device.backend().Attention({.batch = last.batch,
+                              .q = last.q,
+                              .kv = kv,
+                              .next_kv = kv,
+                              .num_heads = 2,
+                              .scale = 0.25f,
+                              .y = y});
   EXPECT_EQ(device.Floats(y.Rows(0, 1)), device.Floats(y.Rows(1, 1)));
 }
 
