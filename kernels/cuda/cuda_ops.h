@@ -35,6 +35,8 @@ void HeadNormGate(const HeadNormGateParams& p, OpContext& context);
 void SwiGlu(const SwiGluParams& p, OpContext& context);
 void GatherRows(const GatherRowsParams& p, OpContext& context);
 void CopyRows(const CopyRowsParams& p, OpContext& context);
+// to[r] = x[r], then zeros: kF32 or kBF16 [M, in] and [M, width], width >= in.
+void PadRows(const TensorView& x, const TensorView& to, OpContext& context);
 void Sample(const SampleParams& p, OpContext& context);
 void LogProbs(const LogProbsParams& p, OpContext& context);
 

@@ -79,6 +79,19 @@ void CopyRows(const CopyRowsParams& p, OpContext& context) {
                  p.pairs.dim(0), RowBytes(p.data), context);
 }
 
+void PadRows(const TensorView& x, const TensorView& to, OpContext& context) {
+  const PadRowsArgs args = {.from = x.data,
+                            .to = to.data,
+                            .from_stride = x.row_stride,
+                            .to_stride = to.row_stride,
+                            .width = static_cast<int32_t>(x.dim(1)),
+                            .padded_width = static_cast<int32_t>(to.dim(1))};
+  const LaunchShape shape = {
+      {Blocks(to.dim(1), kBlockThreads), Unsigned(to.dim(0)), 1}, kBlockThreads, 0};
+  context.stream.Launch(
+      x.dtype == DType::kBF16 ? &PadRowsKernel<uint16_t> : &PadRowsKernel<uint32_t>, shape, args);
+}
+
 void TwoLayerGate(const TwoLayerGateParams& p, OpContext& context) {
   const TwoLayerGateArgs args = {.hidden = p.hidden.As<float>(),
                                  .out_weight = p.out_weight.As<float>(),

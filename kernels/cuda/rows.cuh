@@ -58,6 +58,28 @@ __global__ void MoveRowsKernel(MoveRowsArgs a) {
   }
 }
 
+// to[m] = from[m], then zeros.
+//
+// Bytes: rows * (row bytes + padded row bytes). FLOPs: none.
+struct PadRowsArgs {
+  const void* from;
+  void* to;
+  int64_t from_stride;
+  int64_t to_stride;
+  int32_t width;
+  int32_t padded_width;
+};
+
+template <typename Unit>
+__global__ void PadRowsKernel(PadRowsArgs a) {
+  const int64_t m = blockIdx.y;
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= a.padded_width) return;
+  const Unit value =
+      i < a.width ? static_cast<const Unit*>(a.from)[m * a.from_stride + i] : Unit{0};
+  static_cast<Unit*>(a.to)[m * a.to_stride + i] = value;
+}
+
 // beta = 2 sigmoid(out_weight . tanh(hidden) + out_bias). A block for each token.
 //
 // Bytes: 4 T * b. FLOPs: about 20 T * b.

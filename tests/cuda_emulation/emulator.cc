@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "tests/cuda_emulation/fiber.h"
@@ -58,6 +59,15 @@ struct Thread {
     awaited = nullptr;
   }
 };
+
+Order OrderOfEnvironment() {
+  const char* name = std::getenv("DELTASERVE_EMULATION_ORDER");
+  const std::string_view order = name != nullptr ? name : "forward";
+  if (order == "forward") return Order::kForward;
+  if (order == "backward") return Order::kBackward;
+  if (order == "shuffled") return Order::kShuffled;
+  Fail("DELTASERVE_EMULATION_ORDER is none of forward, backward, shuffled");
+}
 
 class Device {
  public:
@@ -168,7 +178,7 @@ class Device {
     }
   }
 
-  Order order_ = Order::kForward;
+  Order order_ = OrderOfEnvironment();
   std::mt19937 random_{1};
   const std::function<void()>* kernel_ = nullptr;
   std::vector<std::unique_ptr<Thread>> threads_;

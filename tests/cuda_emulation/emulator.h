@@ -25,7 +25,9 @@ inline constexpr int kWarpThreads = 32;
 // In which order the threads of a block, and the blocks of a grid, get their turns. A kernel whose
 // results depend on it lacks a barrier.
 enum class Order { kForward, kBackward, kShuffled };
-void SetOrder(Order order);  // of the calling thread's launches from now on
+// Of the calling thread's launches from now on. To begin with, what the environment variable
+// DELTASERVE_EMULATION_ORDER says: forward, backward or shuffled; without it, forward.
+void SetOrder(Order order);
 
 // Runs `kernel` once for every thread of the grid. Dynamic shared memory is filled with garbage
 // before every block.

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <map>
@@ -20,6 +21,8 @@ namespace deltaserve::cuda_emulation {
 namespace {
 
 constexpr size_t kTotalBytes = size_t{4} << 30;
+// How much of a block is filled with NaN: all, but for those so large that it would take time.
+constexpr size_t kGarbageBytes = 1 << 20;
 
 // One device for the whole process, as with a GPU.
 struct State {
@@ -105,7 +108,7 @@ cudaError_t cudaMalloc(void** address, size_t size_bytes) {
   }
   // Exactly as large as asked for, so that AddressSanitizer sees what lies beyond.
   if (posix_memalign(address, 256, size_bytes) != 0) return cudaErrorMemoryAllocation;
-  std::memset(*address, 0xff, size_bytes);
+  std::memset(*address, 0xff, std::min(size_bytes, deltaserve::cuda_emulation::kGarbageBytes));
   Global().allocated[*address] = size_bytes;
   Global().allocated_bytes += size_bytes;
   return cudaSuccess;

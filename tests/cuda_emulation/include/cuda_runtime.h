@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "tests/cuda_emulation/emulator.h"
+#include "tests/cuda_emulation/tensor_core.h"
 
 // --- The language.
 
