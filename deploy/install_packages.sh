@@ -10,7 +10,7 @@ build_packages=(
   g++ cmake ninja-build ccache pkgconf python3
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libabsl-dev libcli11-dev libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev
-  libdnnl-dev libhwy-dev libpcre2-dev
+  libdnnl-dev libhwy-dev libpcre2-dev libsqlite3-dev libssl-dev
   libbenchmark-dev libgmock-dev
   curl  # quickstart.sh reads the metrics with it
 )

@@ -19,6 +19,7 @@ DOORS = {
     "kernels/cpu": ["kernels"],
     "kernels/cuda": ["kernels"],
     "proto": [],
+    "auth": ["proto"],
     "server/api": [],
     "server/model": ["kernels", "server/api", "server/model/cost_model"],
     "server/model/cost_model": ["kernels", "server/api", "server/model"],
@@ -34,8 +35,9 @@ DOORS = {
         "server/scheduler",
     ],
     "server/telemetry": ["server/api", "server/model/cost_model"],
-    "server/service": ["proto", "server/api", "server/tokenizer"],
-    "client": ["proto"],
+    "server/billing": ["server/api", "server/model/cost_model", "server/telemetry"],
+    "server/service": ["auth", "proto", "server/api", "server/tokenizer"],
+    "client": ["auth", "proto"],
 }
 # The composition root, the files of server/ itself, knows every room; none knows it.
 ROOT_ROOM = "server"
@@ -50,6 +52,8 @@ HIDDEN_LIBRARIES = [
     ("gRPC", r"^(grpc|grpcpp|grpc\+\+)/|\.grpc\.pb\.h$",
      ["server/service/", "client/", "server/main.cc"]),
     ("Prometheus", r"^prometheus/", ["server/telemetry/"]),
+    ("SQLite", r"^sqlite3", ["server/billing/"]),
+    ("OpenSSL", r"^openssl/", ["auth/"]),
 ]
 
 MAX_LINES = 450
@@ -58,7 +62,7 @@ CODE_SUFFIXES = CPP_SUFFIXES + (".py", ".sh", ".cmake", ".proto", "CMakeLists.tx
 NOT_OURS = re.compile(r"^(\..*|build.*|__pycache__|node_modules|runs|.*\.egg-info)$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
-PROJECT_PATH = re.compile(r"^(kernels|server|client|tests|bench)/")
+PROJECT_PATH = re.compile(r"^(auth|kernels|server|client|tests|bench)/")
 
 
 def code_files(root):
