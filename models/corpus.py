@@ -56,7 +56,7 @@ KINDS = (
           "At first {e} was in the {v}."),
          ("{e} walked to the {v}.", "{e} went to the {v}.", "{e} ran to the {v}.",
           "Then {e} moved to the {v}.", "After a while {e} left for the {v}.",
-          "{e} left the {o} and went to the {v}.", "Now {e} is in the {v}.",
+          "{e} left the {o} for the {v}.", "Now {e} is in the {v}.",
           "Later {p} saw {e} in the {v}."),
          ("Where is {e}?", "Where is {e} now?"),
          "{e} and {e2} swapped places: now {e} is in the {v} and {e2} is in the {v2}."),

@@ -113,7 +113,8 @@ class Batches:
 
 _INITIAL_BETA = 0.3
 _INITIAL_QK_GAIN = 1.4
-_INITIAL_PAST_TAP = 0.5
+_INITIAL_PAST_TAP = 0.6
+_INITIAL_TAP_DECAY = 0.85  # per token of distance
 
 
 def initialise(model: Decoder, seed: int) -> None:
@@ -152,7 +153,9 @@ def initialise(model: Decoder, seed: int) -> None:
         attention.k_rms.weight.data.fill_(_INITIAL_QK_GAIN)
     if model.config.expands_embedding:
         taps = model.input_embed.conv.weight.data
-        taps[..., :-1] = _INITIAL_PAST_TAP + normal(taps[..., :-1], 0.1)
+        distance = torch.arange(taps.shape[-1] - 1, 0, -1)
+        taps[..., :-1] = _INITIAL_PAST_TAP * _INITIAL_TAP_DECAY ** distance
+        taps[..., :-1] += normal(taps[..., :-1], 0.1)
     wte = model.transformer["wte"].weight
     wte.data.copy_(normal(wte, 0.1))
 
@@ -286,8 +289,11 @@ def save(path: pathlib.Path, **state) -> None:
 
 
 def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
-          evaluate_every: int) -> Iterator[dict]:
-    """Runs the recipe to its end, yielding a record at every report, when the run is also saved."""
+          evaluate_every: int, questions: int = 2000) -> Iterator[dict]:
+    """Runs the recipe to its end, yielding a record at every report, when the run is also saved.
+
+    `questions` is the number of held-out questions that the final accuracy is measured on.
+    """
     tokenizer, model = prepare(recipe, folder)
     model.to(device)
     optim = optimiser(model, recipe)
@@ -336,11 +342,20 @@ def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
                  steps=recipe.steps, seconds=seconds, history=history)
             yield record
 
-    final = evaluate(model, tokenizer, 2000)
+    final = evaluate(model, tokenizer, questions)
     final["heldout_loss"] = heldout_loss(model, tokenizer)
     final["parameters"] = sum(p.numel() for p in model.parameters())
     metrics = {"recipe": dataclasses.asdict(recipe), "final": final, "history": history}
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def progress(record: dict, steps: int) -> str:
+    """One line of the progress bar."""
+    bar = ("#" * (30 * record["step"] // steps)).ljust(30, ".")
+    accuracy = f"  accuracy {record['accuracy']:.3f}" if "accuracy" in record else ""
+    return (f"[{bar}] step {record['step']:6d}  {record['tokens'] / 1e6:6.2f} M tokens  "
+            f"loss {record['loss']:.4f}  answers {record['answers']:.3f}  "
+            f"{record['seconds']:7.0f} s{accuracy}")
 
 
 def main() -> None:
@@ -352,17 +367,17 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--head-dim", type=int, default=32)
-    parser.add_argument("--embed-kernel", type=int, default=6,
+    parser.add_argument("--embed-kernel", type=int, default=8,
                         help="tokens that the embedding convolution of the EC kinds spans")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=4, help="rows of a step")
     parser.add_argument("--length", type=int, default=256, help="tokens of a row")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--warmup", type=int, default=100, help="steps")
-    parser.add_argument("--levels", type=int, nargs="*", default=(250, 500, 800),
+    parser.add_argument("--levels", type=int, nargs="*", default=(250, 450, 650),
                         help="steps at which the stories get harder (corpus.asking_story)")
-    parser.add_argument("--answer-weight", type=float, default=10.0)
+    parser.add_argument("--answer-weight", type=float, default=50.0)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16",
                         help="of the matrix products; weights and the residual stay in fp32")
     parser.add_argument("--seed", type=int, default=0)
@@ -377,12 +392,7 @@ def main() -> None:
     recipe = Recipe(**{name: getattr(args, name) for name in fields})
 
     for record in train(recipe, args.run, args.device, args.report_every, args.evaluate_every):
-        share = record["step"] / recipe.steps
-        bar = ("#" * int(30 * share)).ljust(30, ".")
-        accuracy = f"  accuracy {record['accuracy']:.3f}" if "accuracy" in record else ""
-        print(f"[{bar}] step {record['step']:6d}  {record['tokens'] / 1e6:6.2f} M tokens  "
-              f"loss {record['loss']:.4f}  answers {record['answers']:.3f}  "
-              f"{record['seconds']:7.0f} s{accuracy}", flush=True)
+        print(progress(record, recipe.steps), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ import pytest
 import torch
 import train
 
-_TINY = dict(layers=1, hidden=16, heads=2, head_dim=8, embed_kernel=4, steps=4, batch=2, length=64,
-             learning_rate=1e-3, weight_decay=0.1, warmup=1, levels=(1, 2, 3), answer_weight=10.0,
-             precision="fp32",
-             seed=0)
+_TINY = dict(layers=1, hidden=16, heads=2, head_dim=8, embed_kernel=4, steps=4,
+             batch=2, length=64, learning_rate=1e-3, weight_decay=0.1,
+             warmup=1, levels=(1, 2, 3), answer_weight=10.0, precision="fp32", seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -69,8 +69,8 @@ def test_random_configurations_agree_with_the_reference_backend(seed, tmp_path, 
 def test_the_server_computes_an_exported_model_as_pytorch_does(variant, tmp_path,
                                                                checkpoint_logits):
     recipe = train.Recipe(
-        variant=variant, layers=2, hidden=64, heads=2, head_dim=32, embed_kernel=6, steps=1,
-        batch=1, length=64, learning_rate=1e-3, weight_decay=0.0, warmup=0, levels=(),
+        variant=variant, layers=2, hidden=64, heads=2, head_dim=32, embed_kernel=6,
+        steps=1, batch=1, length=64, learning_rate=1e-3, weight_decay=0.0, warmup=0, levels=(),
         answer_weight=1.0, precision="fp32", seed=0)
     model = ddl.Decoder(train.model_config(recipe, 300))
     train.initialise(model, 1)
