@@ -110,13 +110,15 @@ show the server at work and is of no other use.
 ## Data
 
 Text of `models/corpus.py`, split `train`, seed {seed}, as it is generated: {tokens:.2f} M tokens in
-{steps} steps, none seen twice. Stories start with two facts and get harder by level (see `--levels`); one
-name-place pair in eight is withheld. Licence: that of this repository; no text from elsewhere.
+{steps} steps, none seen twice. Stories start with two facts and get harder by level (see
+`--levels`); one name-place pair in eight is withheld. Licence: that of this repository; no text
+from elsewhere.
 
 ## Recipe
 
-AdamW, warm-up and cosine from {learning_rate:g}, {batch} rows of {length} tokens a step, answers
-weighted {answer_weight:g} times, seed {seed}. `train.py` says the rest; this is the command:
+AdamW at {learning_rate:g} after a warm-up, falling over the last 30 % of the steps; {batch} rows of
+{length} tokens a step, answers weighted {answer_weight:g} times, seed {seed}. `train.py` says the rest; this
+is the command. Another machine or PyTorch rounds otherwise and ends at slightly other weights.
 
     {command}
 {stopped}
@@ -138,7 +140,8 @@ Most of that loss is the dice of the corpus: which person moves where next canno
 
 It knows only the words and sentences of its corpus. Rows of {length} tokens are all it has seen:
 longer prompts are accepted and not to be trusted. Free stories keep their grammar, not their plot.
-One training run, one seed: nothing here says which kind of residual is better.
+One training run, one seed: which kind of residual is better is for the table in
+`models/README.md` to say.
 """
 
 
