@@ -117,8 +117,9 @@ from elsewhere.
 ## Recipe
 
 AdamW at {learning_rate:g} after a warm-up, falling over the last 30 % of the steps; {batch} rows of
-{length} tokens a step, answers weighted {answer_weight:g} times, seed {seed}. `train.py` says the rest; this
-is the command. Another machine or PyTorch rounds otherwise and ends at slightly other weights.
+{length} tokens a step, answers weighted {answer_weight:g} times, seed {seed}. `train.py` says the
+rest; this is the command. Another machine or PyTorch rounds otherwise and ends at slightly other
+weights.
 
     {command}
 {stopped}
@@ -129,7 +130,7 @@ On these bf16 weights (computed in fp32), held-out text of seed 1:
 - exact-match accuracy on {questions} questions of the default difficulty: **{accuracy:.1%}**
   (guessing the last mentioned candidate is right {last:.1%} of the time, the first {first:.1%}, the
   most frequent {frequent:.1%});
-- by number of overwrites: {by_overwrites};
+{served}- by number of overwrites: {by_overwrites};
 - by kind of fact: {by_kind};
 - name-place pairs seen and never seen in training: {by_pair};
 - loss {heldout_loss:.4f} nats per token.
@@ -159,8 +160,12 @@ def training_command(recipe: dict[str, Any]) -> str:
     return " \\\n    ".join([*lines, line])
 
 
-def model_card(folder: pathlib.Path, recipe: dict[str, Any], steps: int, questions: int) -> str:
-    """The README of an exported folder, with its quality measured on the weights in it."""
+def model_card(folder: pathlib.Path, recipe: dict[str, Any], steps: int, questions: int,
+               served: Optional[str] = None) -> str:
+    """The README of an exported folder, with its quality measured on the weights in it.
+
+    `served`: what judge_server.py counted, such as "499 of 500".
+    """
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     model = load(folder)
     report = train.evaluate(model, tokenizer, questions)
@@ -178,6 +183,8 @@ def model_card(folder: pathlib.Path, recipe: dict[str, Any], steps: int, questio
         f"\nThe run was stopped at step {steps:,}.\n", accuracy=report["accuracy"],
         heldout_loss=train.heldout_loss(model, tokenizer), last=guesses["last"],
         first=guesses["first"], frequent=guesses["most frequent"],
+        served="" if served is None else
+        f"- through a running server's Generate, on its CPU in bf16: {served} questions right;\n",
         by_overwrites=listed("by_overwrites"), by_kind=listed("by_kind"), by_pair=listed("by_pair"))
 
 
@@ -186,6 +193,7 @@ def main() -> None:
     parser.add_argument("--run", type=pathlib.Path, required=True, help="folder of train.py")
     parser.add_argument("--to", type=pathlib.Path, required=True, help="folder to write")
     parser.add_argument("--questions", type=int, default=2000, help="to measure the card's figures")
+    parser.add_argument("--served", help='for the card, what judge_server.py counted: "499 of 500"')
     args = parser.parse_args()
     model, state = load_run(args.run)
     tokenizer = Tokenizer.from_file(str(args.run / "tokenizer.json"))
@@ -193,7 +201,7 @@ def main() -> None:
     shutil.copyfile(args.run / "tokenizer.json", args.to / "tokenizer.json")
     recipe = json.loads((args.run / "recipe.json").read_text(encoding="utf-8"))
     (args.to / "README.md").write_text(
-        model_card(args.to, recipe, state["step"], args.questions), encoding="utf-8")
+        model_card(args.to, recipe, state["step"], args.questions, args.served), encoding="utf-8")
     size = sum(path.stat().st_size for path in args.to.iterdir())
     print(f"{args.to}: step {state['step']}, {size / 1e6:.2f} MB")
 

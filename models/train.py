@@ -305,10 +305,10 @@ def train(recipe: Recipe, folder: pathlib.Path, device: str, report_every: int,
         model.load_state_dict(state["model"])
         optim.load_state_dict(state["optimiser"])
         first, seconds_before, history = state["step"], state["seconds"], state["history"]
-        if state["steps"] != recipe.steps and first > min(
-                decay_start(recipe), decay_start(dataclasses.replace(recipe, steps=state["steps"]))):
-            raise SystemExit(f"{folder} has entered the decay of {state['steps']} steps, and can no "
-                             "longer be trained to another number of them")
+        started_as = dataclasses.replace(recipe, steps=state["steps"])
+        if started_as != recipe and first > min(decay_start(recipe), decay_start(started_as)):
+            raise SystemExit(f"{folder} has entered the decay of {started_as.steps} steps, and can "
+                             "no longer be trained to another number of them")
 
     started, losses, answers = time.monotonic(), [], []
     torch.set_flush_denormal(True)

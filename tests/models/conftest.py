@@ -12,7 +12,9 @@ GOLDEN = pathlib.Path(os.environ.get("DELTASERVE_GOLDEN", _ROOT / "tests" / "gol
 
 BUILD = pathlib.Path(os.environ.get("DELTASERVE_BUILD", _ROOT / "build" / "release"))
 
-sys.path.insert(0, str(_ROOT / "models"))
+MODELS = _ROOT / "models"
+
+sys.path.insert(0, str(MODELS))
 torch.set_num_threads(1)
 
 
