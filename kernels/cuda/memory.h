@@ -38,7 +38,7 @@ class StagedCopies {
 
   // The two halves of ToDevice, for a source that is made in place: room for at most kMaxBytes, or
   // null after a fault; then its way to the device.
-  static constexpr int64_t kMaxBytes = 4 << 20;
+  static constexpr int64_t kMaxBytes = 1 << 20;
   char* Reserve(int64_t size_bytes);
   void Commit(void* destination, const char* reserved, int64_t size_bytes);
 

@@ -37,8 +37,8 @@ void Stream::Fail(std::string fault) {
   if (fault_.empty()) fault_ = std::move(fault);
 }
 
-void Stream::Note(void (*issue)(const Command&, const void*, Stream&), const void* function,
-                  const LaunchShape& shape, const void* args, size_t args_bytes) {
+void Stream::NoteBytes(void (*issue)(const Command&, const void*, Stream&), const void* function,
+                       const LaunchShape& shape, const void* args, size_t args_bytes) {
   if (!fault_.empty()) return;
   if (num_commands_ == kMaxCommands) Flush();
   Command command;

@@ -35,17 +35,16 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Calls kernel(args) on the device. Members of Args leave no gaps between them, or lists that are
-  // the same may not look it. Nothing where the grid is empty.
+  // Calls kernel(args) on the device. Nothing where the grid is empty.
   template <typename Args>
   void Launch(void (*kernel)(Args), const LaunchShape& shape, const Args& args) {
     if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
-    Note(&IssueLaunch<Args>, reinterpret_cast<const void*>(kernel), shape, &args, sizeof(Args));
+    Note(&IssueLaunch<Args>, reinterpret_cast<const void*>(kernel), shape, args);
   }
   // Calls function(args, *this) when the list goes to the device: for calls of libraries, on get().
   template <typename Args>
   void Call(void (*function)(const Args&, Stream&), const Args& args) {
-    Note(&IssueCall<Args>, reinterpret_cast<const void*>(function), {}, &args, sizeof(Args));
+    Note(&IssueCall<Args>, reinterpret_cast<const void*>(function), {}, args);
   }
 
   void Flush();
@@ -93,8 +92,16 @@ class Stream {
                                                                                           stream);
   }
 
+  template <typename Args>
   void Note(void (*issue)(const Command&, const void*, Stream&), const void* function,
-            const LaunchShape& shape, const void* args, size_t args_bytes);
+            const LaunchShape& shape, Args args) {
+#if !defined(__clang__)
+    __builtin_clear_padding(&args);  // lists are compared byte by byte
+#endif
+    NoteBytes(issue, function, shape, &args, sizeof(args));
+  }
+  void NoteBytes(void (*issue)(const Command&, const void*, Stream&), const void* function,
+                 const LaunchShape& shape, const void* args, size_t args_bytes);
   void IssueAll();
 
   cudaStream_t stream_ = nullptr;

@@ -148,9 +148,9 @@ begin=$SECONDS
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader \
   >"$out/device.txt" 2>&1 || { echo "run.sh: no NVIDIA driver answers" >&2; failed=1; }
 cat "$out/device.txt"
-run op_tests 100 op_tests
+run op_tests 150 op_tests
 run model_tests 60 model_tests
-run step_bench 200 step_bench
+run step_bench 170 step_bench
 if compgen -G "$work/models/small-*" >/dev/null && "$programs/deltaserve" --help | grep -q 'cuda'; then
   run server_load 45 server_load
 else
