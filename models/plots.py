@@ -50,7 +50,7 @@ def _mark_levels(axes, recipe: dict) -> None:
 
 def plot_kinds(results: dict[str, list[dict]]) -> plt.Figure:
     """Loss and accuracy in training, and exact match on held-out questions by overwrites."""
-    figure, (loss, answers, accuracy) = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    figure, (loss, answers, accuracy) = plt.subplots(1, 3, figsize=(15, 4.8), layout="constrained")
     recipe = next(runs for runs in results.values() if runs)[0]["recipe"]
     _curve(loss, results, "loss")
     loss.set(yscale="log", ylabel="training loss, nats per weighted token",
@@ -78,7 +78,8 @@ def plot_kinds(results: dict[str, list[dict]]) -> plt.Figure:
     accuracy.set(xticks=[place + 0.4 - width / 2 for place in range(len(groups))],
                  xticklabels=groups, xlabel="overwrites of the fact", ylim=(0, 1),
                  ylabel="exact match, mean ± standard deviation", title="Held-out questions")
-    accuracy.legend(fontsize=8, ncols=2)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -90,7 +91,7 @@ def plot_gates(folder: pathlib.Path, prompt: str) -> plt.Figure:
     with torch.no_grad():
         model(torch.tensor([ids]), trace=trace)
     beta = trace["beta"][:, 0]  # [2L, T]
-    names = [f"{layer} {sublayer}" for layer in range(beta.shape[0] // 2)
+    names = [f"layer {layer} {sublayer}" for layer in range(beta.shape[0] // 2)
              for sublayer in ("attention", "MLP")]
 
     figure, axes = plt.subplots(figsize=(0.19 * len(ids) + 2, 0.26 * len(names) + 1.6),
