@@ -1,5 +1,5 @@
-// That the decode steps of a model become graphs: from the second on they are the same commands, word
-// for word, and what changes is in memory that they read.
+// That the decode steps of a model become graphs: from the second on they are the same commands,
+// word for word, and what changes is in memory that they read.
 #include <vector>
 
 #include "gtest/gtest.h"
