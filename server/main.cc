@@ -6,25 +6,35 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
 #include "server/api/clock.h"
 #include "server/engine/engine_loop.h"
 #include "server/engine/model_lane.h"
+#include "server/model/calibration.h"
+#include "server/model/cost_model.h"
 #include "server/options.h"
 #include "server/service/grpc_server.h"
 #include "server/service/watchdog.h"
+#include "server/telemetry/cost_meter.h"
+#include "server/telemetry/cost_metrics.h"
+#include "server/telemetry/gate_metrics.h"
+#include "server/telemetry/metered_queue.h"
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/metrics_server.h"
+#include "server/telemetry/nvml_energy.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace deltaserve {
@@ -74,6 +84,57 @@ LaneOptions LaneOptionsFor(const Options& options, const Options::Model& model,
   return lane;
 }
 
+// Of devices that do not measure it, one that says so.
+std::unique_ptr<EnergyCounter> MakeEnergyCounter(std::string_view device, spdlog::logger& log) {
+  int index = 0;
+  constexpr std::string_view kCuda = "cuda:";
+  if (device.starts_with(kCuda) &&
+      absl::SimpleAtoi(std::string(device.substr(kCuda.size())), &index)) {
+    absl::StatusOr<std::unique_ptr<EnergyCounter>> nvml = OpenNvmlEnergyCounter(index);
+    if (nvml.ok()) return *std::move(nvml);
+    log.warn("energy is not measured: {}", std::string(nvml.status().message()));
+  }
+  return std::make_unique<NoEnergyCounter>();
+}
+
+// What a device can do in each dtype: as told, else as measured when it is first asked for.
+class Calibration {
+ public:
+  Calibration(const Options& options, Backend& backend, const Clock& clock, spdlog::logger& log)
+      : told_{options.device_gbytes_per_second * 1e9, options.device_tflops * 1e12},
+        backend_(backend),
+        clock_(clock),
+        log_(log) {}
+
+  absl::StatusOr<DevicePeaks> PeaksIn(DType dtype) {
+    const auto known = peaks_.find(dtype);
+    if (known != peaks_.end()) return known->second;
+    DevicePeaks peaks = told_;
+    if (peaks.bytes_per_second == 0 || peaks.flops_per_second == 0) {
+      const absl::StatusOr<DevicePeaks> measured = MeasurePeaks(backend_, dtype, clock_);
+      if (!measured.ok()) {
+        return absl::Status(
+            measured.status().code(),
+            absl::StrCat("cannot measure the device, which --device-gbytes-per-second and "
+                         "--device-tflops would spare: ",
+                         measured.status().message()));
+      }
+      if (peaks.bytes_per_second == 0) peaks.bytes_per_second = measured->bytes_per_second;
+      if (peaks.flops_per_second == 0) peaks.flops_per_second = measured->flops_per_second;
+    }
+    log_.info("device={} dtype={} gbytes_per_second={:.3g} tflops={:.3g}", backend_.device(),
+              Name(dtype), peaks.bytes_per_second * 1e-9, peaks.flops_per_second * 1e-12);
+    return peaks_[dtype] = peaks;
+  }
+
+ private:
+  const DevicePeaks told_;  // 0: not
+  Backend& backend_;
+  const Clock& clock_;
+  spdlog::logger& log_;
+  std::map<DType, DevicePeaks> peaks_;
+};
+
 struct LoadedModel {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<ModelLane> lane;
@@ -111,16 +172,26 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   std::vector<std::string> names;
   for (const Options::Model& model : options.models) names.push_back(model.name);
   Metrics metrics(names);
+  GateMetrics gate_metrics(*metrics.registry(), names);
 
+  const SteadyNs started = clock.Now();
   absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options);
   if (!backend.ok()) return backend.status();
+  const auto energy = MakeEnergyCounter((*backend)->device(), *log);
+  const Prices prices = {.per_device_hour = options.nanodollars_per_device_hour,
+                         .per_kwh = options.nanodollars_per_kwh};
+  CostMeter meter(prices, *energy, started);
+  Calibration calibration(options, **backend, clock, *log);
   std::vector<std::unique_ptr<ModelLane>> lanes;
   std::vector<ServedModel> served;
   for (const Options::Model& model : options.models) {
     const SteadyNs begin = clock.Now();
     absl::StatusOr<LoadedModel> loaded = LoadModel(options, model, **backend);
     if (!loaded.ok()) return loaded.status();
-    const ModelInfo& info = loaded->lane->info();
+    ModelInfo info = loaded->lane->info();
+    if (prices.per_device_hour) {
+      info.usd_per_device_hour = static_cast<double>(*prices.per_device_hour) * 1e-9;
+    }
     const double seconds = static_cast<double>(clock.Now() - begin) * 1e-9;
     metrics.SetModel(info, seconds);
     log->info(
@@ -129,21 +200,27 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
         info.name, info.residual, info.value_channels, info.num_parameters, info.dtype,
         info.weight_bytes, loaded->lane->cache_bytes(), info.context_length,
         loaded->tokenizer != nullptr, seconds);
+    const absl::StatusOr<DevicePeaks> peaks = calibration.PeaksIn(loaded->lane->dtype());
+    if (!peaks.ok()) return peaks.status();
+    meter.AddModel(info.name, CostModel(loaded->lane->costs(), *peaks));
     served.push_back({info, loaded->tokenizer, nullptr});
     lanes.push_back(std::move(loaded->lane));
   }
 
-  EngineLoop engine(std::move(lanes), clock, metrics, options.max_queued_requests);
-  for (ServedModel& model : served) model.queue = &engine;
+  StepObservers step_observers({&meter, &metrics, &gate_metrics});
+  EngineLoop engine(std::move(lanes), clock, step_observers, options.max_queued_requests);
+  MeteredQueue queue(engine, meter);
+  for (ServedModel& model : served) model.queue = &queue;
   const ModelRegistry models(std::move(served));
 
   std::unique_ptr<MetricsServer> metrics_server;
   if (!options.metrics.empty()) {
-    absl::StatusOr<std::unique_ptr<MetricsServer>> started =
-        MetricsServer::Start(options.metrics, metrics.registry());
+    absl::StatusOr<std::unique_ptr<MetricsServer>> started = MetricsServer::Start(
+        options.metrics, {metrics.registry(), std::make_shared<CostMetrics>(meter, clock)});
     if (!started.ok()) return started.status();
     metrics_server = *std::move(started);
   }
+  meter.EndOverhead(clock.Now());
   engine.Start();
   absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
       options.listen, {.models = &models, .clock = &clock, .observer = &metrics, .log = log},

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -53,6 +54,10 @@ constexpr Flag kFlags[] = {
     {"watchdog-seconds", "S", "a step that takes longer turns health NOT_SERVING (10)"},
     {"drain-seconds", "S", "at SIGTERM, how long requests under way may take (30)"},
     {"log-level", "NAME", "debug, info, warn or error (info)"},
+    {"usd-per-device-hour", "USD", "price of the device, to show what requests cost (none)"},
+    {"usd-per-kwh", "USD", "price of its energy beside that, where it is measured (none)"},
+    {"device-gbytes-per-second", "N", "1e9 bytes it reads in a second; 0: measure (0)"},
+    {"device-tflops", "N", "1e12 FLOPs of its matrix product in a second; 0: measure (0)"},
 };
 
 absl::Status Invalid(absl::string_view flag, absl::string_view problem) {
@@ -221,6 +226,30 @@ class Checker {
     return chosen;
   }
 
+  // A decimal of USD, in nanodollars.
+  std::optional<int64_t> Price(absl::string_view flag, bool has, const std::string& value) {
+    if (!has) return std::nullopt;
+    constexpr size_t kPlaces = 9;
+    constexpr int64_t kMost = 1'000'000;  // USD
+    const auto is_digit = [](char c) { return absl::ascii_isdigit(c); };
+    const size_t point = std::min(value.find('.'), value.size());
+    const std::string whole = value.substr(0, point);
+    std::string fraction = point < value.size() ? value.substr(point + 1) : "0";
+    const bool decimal = !whole.empty() && whole.size() <= 7 && !fraction.empty() &&
+                         fraction.size() <= kPlaces &&
+                         std::all_of(whole.begin(), whole.end(), is_digit) &&
+                         std::all_of(fraction.begin(), fraction.end(), is_digit);
+    int64_t nanodollars = 0;
+    fraction.resize(kPlaces, '0');
+    if (!decimal || !absl::SimpleAtoi(whole + fraction, &nanodollars) ||
+        nanodollars > kMost * 1'000'000'000) {
+      status_.Update(Invalid(flag, absl::StrCat(Quote(value), " is not a decimal of at most ",
+                                                kPlaces, " places in [0, ", kMost, "]")));
+      return std::nullopt;
+    }
+    return nanodollars;
+  }
+
   void Models(const ServerConfig& config, std::vector<Options::Model>* models) {
     if (config.models().empty()) status_.Update(Invalid("model", "none is given; see --help"));
     std::set<std::string> names;
@@ -285,6 +314,14 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
                                        30.0, 0.0, kLongestSeconds));
   o.log_level = check.Choice("log-level", c.has_log_level(), c.log_level(),
                              {"info", "debug", "warn", "error"});
+  o.nanodollars_per_device_hour =
+      check.Price("usd-per-device-hour", c.has_usd_per_device_hour(), c.usd_per_device_hour());
+  o.nanodollars_per_kwh = check.Price("usd-per-kwh", c.has_usd_per_kwh(), c.usd_per_kwh());
+  o.device_gbytes_per_second =
+      check.Number("device-gbytes-per-second", c.has_device_gbytes_per_second(),
+                   c.device_gbytes_per_second(), 0.0, 0.0, 1e9);
+  o.device_tflops =
+      check.Number("device-tflops", c.has_device_tflops(), c.device_tflops(), 0.0, 0.0, 1e9);
   if (!check.status().ok()) return check.status();
   return o;
 }

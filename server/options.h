@@ -2,6 +2,7 @@
 #define DELTASERVE_SERVER_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,13 @@ struct Options {
   absl::Duration watchdog;
   absl::Duration drain;
   std::string log_level;  // "debug", "info", "warn" or "error"
+
+  // 1e-9 USD; absent: not known.
+  std::optional<int64_t> nanodollars_per_device_hour;
+  std::optional<int64_t> nanodollars_per_kwh;
+  // What the device can do; 0: to be measured.
+  double device_gbytes_per_second = 0;
+  double device_tflops = 0;
 };
 
 struct CommandLine {

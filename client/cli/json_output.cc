@@ -5,14 +5,33 @@
 namespace deltaserve::cli {
 namespace {
 
+// Adds what is known of energy and cost.
+template <typename Message>
+void AddEnergyAndCost(const Message& usage, Json& json) {
+  if (usage.has_energy_joules()) json["energy_joules"] = usage.energy_joules();
+  if (usage.has_cost_usd()) json["cost_usd"] = usage.cost_usd();
+}
+
+Json ToJson(const v1::PhaseUsage& usage) {
+  Json json = {{"device_seconds", usage.device_seconds()}};
+  AddEnergyAndCost(usage, json);
+  return json;
+}
+
 Json ToJson(const v1::Usage& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens()},
-          {"cached_prompt_tokens", usage.cached_prompt_tokens()},
-          {"completion_tokens", usage.completion_tokens()},
-          {"scored_tokens", usage.scored_tokens()},
-          {"queue_seconds", usage.queue_seconds()},
-          {"time_to_first_token_seconds", usage.time_to_first_token_seconds()},
-          {"total_seconds", usage.total_seconds()}};
+  Json json = {{"prompt_tokens", usage.prompt_tokens()},
+               {"cached_prompt_tokens", usage.cached_prompt_tokens()},
+               {"completion_tokens", usage.completion_tokens()},
+               {"scored_tokens", usage.scored_tokens()},
+               {"queue_seconds", usage.queue_seconds()},
+               {"time_to_first_token_seconds", usage.time_to_first_token_seconds()},
+               {"total_seconds", usage.total_seconds()},
+               {"device_seconds", usage.device_seconds()}};
+  AddEnergyAndCost(usage, json);
+  if (usage.has_prefill()) json["prefill"] = ToJson(usage.prefill());
+  if (usage.has_decode()) json["decode"] = ToJson(usage.decode());
+  if (usage.has_score()) json["score"] = ToJson(usage.score());
+  return json;
 }
 
 Json Alternatives(const v1::TokenLogprob& token) {
@@ -146,7 +165,9 @@ Json ToJson(const std::vector<v1::Model>& models) {
          {"device", model.device()},
          {"has_tokenizer", model.has_tokenizer()},
          {"eos_token_id", model.has_eos_token_id() ? Json(model.eos_token_id()) : Json()},
-         {"max_sequence_tokens", model.max_sequence_tokens()}});
+         {"max_sequence_tokens", model.max_sequence_tokens()},
+         {"usd_per_device_hour",
+          model.has_usd_per_device_hour() ? Json(model.usd_per_device_hour()) : Json()}});
   }
   return {{"models", std::move(list)}};
 }

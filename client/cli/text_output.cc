@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -118,6 +119,44 @@ void PrintModels(const std::vector<v1::Model>& models, std::ostream& out) {
   PrintTable(rows, out);
 }
 
+namespace {
+
+// " (prefill A, decode B)": what `value` says of each phase the device worked in; "" for a single
+// one.
+std::string PhaseBreakdown(const v1::Usage& usage,
+                           absl::FunctionRef<std::string(const v1::PhaseUsage&)> value) {
+  std::vector<std::string> parts;
+  const auto add = [&](const char* name, const v1::PhaseUsage& phase) {
+    if (phase.device_seconds() > 0) parts.push_back(absl::StrCat(name, " ", value(phase)));
+  };
+  add("prefill", usage.prefill());
+  add("decode", usage.decode());
+  add("score", usage.score());
+  return parts.size() < 2 ? "" : absl::StrCat(" (", absl::StrJoin(parts, ", "), ")");
+}
+
+// "; device 3.1 ms (prefill 1.0, decode 2.1), 12.5 J; 2.2e-06 USD (prefill 7e-07, decode 1.5e-06)",
+// as far as it is known.
+std::string DeviceSummary(const v1::Usage& usage) {
+  std::string line;
+  if (usage.device_seconds() > 0) {
+    absl::StrAppendFormat(&line, "; device %.1f ms%s", usage.device_seconds() * 1e3,
+                          PhaseBreakdown(usage, [](const v1::PhaseUsage& phase) {
+                            return absl::StrFormat("%.1f", phase.device_seconds() * 1e3);
+                          }));
+  }
+  if (usage.has_energy_joules()) absl::StrAppendFormat(&line, ", %.3g J", usage.energy_joules());
+  if (usage.has_cost_usd()) {
+    absl::StrAppendFormat(&line, "; %.3g USD%s", usage.cost_usd(),
+                          PhaseBreakdown(usage, [](const v1::PhaseUsage& phase) {
+                            return absl::StrFormat("%.3g", phase.cost_usd());
+                          }));
+  }
+  return line;
+}
+
+}  // namespace
+
 std::string Summary(const v1::Usage& usage) {
   std::string line = absl::StrFormat("%d prompt", usage.prompt_tokens());
   if (usage.cached_prompt_tokens() > 0) {
@@ -133,7 +172,7 @@ std::string Summary(const v1::Usage& usage) {
                           usage.time_to_first_token_seconds() * 1e3);
   }
   absl::StrAppendFormat(&line, ", total %.1f ms", usage.total_seconds() * 1e3);
-  return line;
+  return line + DeviceSummary(usage);
 }
 
 std::string Summary(const v1::GenerateResponse& response) {

@@ -24,8 +24,9 @@ struct ModelInfo {
   std::string device;  // "cpu", …
   std::optional<int32_t> eos_token_id;
   // Limits of the cache reserved for it.
-  int64_t max_sequence_tokens = 0;  // tokens one sequence can hold: min(context, cache)
-  int64_t max_sequences = 0;        // sequences that can run at once
+  int64_t max_sequence_tokens = 0;            // tokens one sequence can hold: min(context, cache)
+  int64_t max_sequences = 0;                  // sequences that can run at once
+  std::optional<double> usd_per_device_hour;  // of its device, where it is known
 };
 
 }  // namespace deltaserve

@@ -23,6 +23,10 @@ class RequestQueue {
   // Ends the request with CANCELLED, at the latest after the step under way. Unknown and finished
   // ids are ignored.
   virtual void Cancel(RequestId id) = 0;
+  // Ends the request, at the latest after the step under way: it has used up what was set aside for
+  // it. Its samples end with kBudget, and so well; a ScoreRequest, which has nothing to show before
+  // its end, with RESOURCE_EXHAUSTED.
+  virtual void EndForBudget(RequestId id) = 0;
   // Ends one sample with kStop: its text reached a stop string. Tokens it has made since are the
   // caller's to drop.
   virtual void StopSample(RequestId id, int32_t sample) = 0;

@@ -2,8 +2,10 @@
 #ifndef DELTASERVE_SERVER_API_RESULT_H_
 #define DELTASERVE_SERVER_API_RESULT_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -12,7 +14,7 @@
 
 namespace deltaserve {
 
-enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kDeadline, kError };
+enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kDeadline, kBudget, kError };
 
 constexpr std::string_view Name(FinishReason reason) {
   switch (reason) {
@@ -24,6 +26,8 @@ constexpr std::string_view Name(FinishReason reason) {
       return "CANCELLED";
     case FinishReason::kDeadline:
       return "DEADLINE";
+    case FinishReason::kBudget:
+      return "BUDGET";
     case FinishReason::kError:
       return "ERROR";
   }
@@ -64,6 +68,54 @@ struct ScoreResult {
   RewriteTrace trace;                      // empty unless asked for
 };
 
+// What a device computes for a request. A prompt computed anew after a preemption is prefill, too.
+enum class Phase : uint8_t { kPrefill, kDecode, kScore };
+
+inline constexpr std::array kPhases = {Phase::kPrefill, Phase::kDecode, Phase::kScore};
+
+constexpr std::string_view Name(Phase phase) {
+  switch (phase) {
+    case Phase::kPrefill:
+      return "prefill";
+    case Phase::kDecode:
+      return "decode";
+    case Phase::kScore:
+      return "score";
+  }
+  return "?";
+}
+
+// One value for each phase.
+template <typename T>
+struct ByPhase {
+  std::array<T, kPhases.size()> values{};
+
+  T& operator[](Phase phase) { return values[static_cast<size_t>(phase)]; }
+  const T& operator[](Phase phase) const { return values[static_cast<size_t>(phase)]; }
+  friend bool operator==(const ByPhase&, const ByPhase&) = default;
+};
+
+// 1e-12 USD. An int64_t of them holds nine million dollars.
+using Picodollars = int64_t;
+
+constexpr double Usd(Picodollars cost) { return static_cast<double>(cost) * 1e-12; }
+
+// What a device spent.
+struct DeviceUse {
+  int64_t device_ns = 0;
+  std::optional<int64_t> energy_uj = {};  // absent: not measured
+  std::optional<Picodollars> cost = {};   // absent: no price is known
+
+  // What only one of the two knows is known of both.
+  DeviceUse& operator+=(const DeviceUse& other) {
+    device_ns += other.device_ns;
+    if (other.energy_uj) energy_uj = energy_uj.value_or(0) + *other.energy_uj;
+    if (other.cost) cost = cost.value_or(0) + *other.cost;
+    return *this;
+  }
+  friend bool operator==(const DeviceUse&, const DeviceUse&) = default;
+};
+
 // Counted from acceptance to the end, also of calls that end badly.
 struct Usage {
   int64_t prompt_tokens = 0;
@@ -73,10 +125,18 @@ struct Usage {
   SteadyNs queue_ns = 0;                // from submission to the first step that computes for it
   SteadyNs time_to_first_token_ns = 0;  // from submission; 0: none came
   SteadyNs total_ns = 0;
+  ByPhase<DeviceUse> device = {};  // zero where nobody meters the device
+
+  DeviceUse TotalDeviceUse() const {
+    DeviceUse total;
+    for (const DeviceUse& use : device.values) total += use;
+    return total;
+  }
 };
 
 struct RequestOutcome {
-  absl::Status status;  // OK, CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE or INTERNAL
+  // OK, CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE or INTERNAL.
+  absl::Status status;
   Usage usage;
   std::unique_ptr<ScoreResult> score;  // of a ScoreRequest that ended OK
 };

@@ -123,6 +123,12 @@ void EngineLoop::Cancel(RequestId id) {
   });
 }
 
+void EngineLoop::EndForBudget(RequestId id) {
+  Post([this, id] {
+    for (const auto& lane : lanes_) lane->EndForBudget(id, clock_.Now());
+  });
+}
+
 void EngineLoop::StopSample(RequestId id, int32_t sample) {
   Post([this, id, sample] {
     for (const auto& lane : lanes_) lane->StopSample(id, sample, clock_.Now());

@@ -44,6 +44,7 @@ class EngineLoop final : public RequestQueue {
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id) override;
+  void EndForBudget(RequestId id) override;
   void StopSample(RequestId id, int32_t sample) override;
 
  private:

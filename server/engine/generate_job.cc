@@ -58,6 +58,21 @@ class GenerateJob final : public Job {
     TakeToken(wanted.picks[0], wanted.logits_row, results);
   }
 
+  // Decoding is the one token that was sampled last; more of them at once are computed anew.
+  Phase PhaseOf(const Sequence& sequence, int64_t first, int64_t count) const override {
+    const bool last_alone = count == 1 && first + 1 == sequence.num_tokens;
+    const bool sampled = first >= static_cast<int64_t>(request_.prompt.size());
+    return last_alone && sampled ? Phase::kDecode : Phase::kPrefill;
+  }
+
+  void EndForBudget() override {
+    for (int32_t index = 0; index < request_.n; ++index) {
+      const Sequence* sequence = samples_[index].sequence;
+      if (sequence == nullptr || !sequence->done) sink().OnSampleDone(index, FinishReason::kBudget);
+    }
+    for (Sequence& sequence : sequences()) sequence.done = true;
+  }
+
   void StopSample(int32_t sample) override {
     if (sample < 0 || sample >= request_.n) return;
     Sequence* sequence = samples_[sample].sequence;

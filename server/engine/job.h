@@ -42,6 +42,10 @@ class Job {
   // The step is done; called for each chunk of the last Want calls, in the same order.
   // `sequence.num_computed` has advanced. May append sequences, and marks those that are done.
   virtual void Take(Sequence& sequence, const StepResults& results, SteadyNs now) = 0;
+  // What positions [first, first + count) of `sequence` are computed for.
+  virtual Phase PhaseOf(const Sequence& sequence, int64_t first, int64_t count) const = 0;
+  // Ends with what there is; see RequestQueue.
+  virtual void EndForBudget() = 0;
   // Ends one sample with kStop.
   virtual void StopSample(int32_t sample) = 0;
 

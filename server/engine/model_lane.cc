@@ -147,6 +147,13 @@ void ModelLane::Cancel(RequestId request, SteadyNs now) {
   if (Job* job = Find(request)) End(*job, absl::CancelledError("cancelled by the caller"), now);
 }
 
+void ModelLane::EndForBudget(RequestId request, SteadyNs now) {
+  if (Job* job = Find(request)) {
+    job->EndForBudget();
+    Sweep(now);
+  }
+}
+
 void ModelLane::StopSample(RequestId request, int32_t sample, SteadyNs now) {
   if (Job* job = Find(request)) {
     job->StopSample(sample);
@@ -256,6 +263,28 @@ absl::Status ModelLane::Admit(Sequence& sequence, CopyList& slot_copies) {
   return absl::OkStatus();
 }
 
+StepStats ModelLane::StatsOf(const StepPlan& plan, SteadyNs begin) {
+  work_.clear();
+  StepStats stats;
+  stats.model = info_.name;
+  stats.begin = begin;
+  stats.sequences = plan.chunks.size();
+  stats.preemptions = plan.preempt.size();
+  for (const StepChunk& chunk : plan.chunks) {
+    const auto& [job, sequence] = places_.at(chunk.sequence);
+    SequenceWork work;
+    work.request = job->id();
+    work.sequence = chunk.sequence;
+    work.phase = job->PhaseOf(*sequence, chunk.first, chunk.count);
+    work.tokens = chunk.count;
+    work.kv_len = chunk.first + chunk.count;
+    work_.push_back(work);
+    (work.phase == Phase::kDecode ? stats.decode_tokens : stats.prefill_tokens) += chunk.count;
+  }
+  stats.work = work_;
+  return stats;
+}
+
 absl::Status ModelLane::Prepare(const StepPlan& plan, SteadyNs now) {
   CopyList slot_copies, page_copies;
   for (const SequenceId id : plan.admit) {
@@ -270,10 +299,10 @@ absl::Status ModelLane::Prepare(const StepPlan& plan, SteadyNs now) {
     return absl::InternalError("the plan needs more pages than there are");
   }
 
-  batch_.Clear();
   batch_.CopySlots(slot_copies);
   batch_.CopyPages(page_copies);
-  for (const StepChunk& chunk : plan.chunks) {
+  for (size_t i = 0; i < plan.chunks.size(); ++i) {
+    const StepChunk& chunk = plan.chunks[i];
     const auto& [job, sequence] = places_.at(chunk.sequence);
     ChunkInput input;
     input.tokens = sequence->tokens;
@@ -282,9 +311,31 @@ absl::Status ModelLane::Prepare(const StepPlan& plan, SteadyNs now) {
     input.last_id_on_device = sequence->last_id_on_device;
     input.pages = cache_.Pages(sequence->id);
     input.slot = cache_.Slot(sequence->id);
+    const int64_t rows_before = batch_.num_logit_rows();
     job->Want(*sequence, chunk.first, chunk.count, batch_.AddChunk(input), batch_);
+    work_[i].logit_rows = batch_.num_logit_rows() - rows_before;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<StepResults> ModelLane::Compute(const StepPlan& plan, SteadyNs now,
+                                               bool wants_gates) {
+  batch_.Clear();
+  if (wants_gates) batch_.WantTrace();
+  RETURN_IF_ERROR(Prepare(plan, now));
+  return engine_.Run(batch_);
+}
+
+GateValues ModelLane::GatesOf(const StepResults& results) const {
+  GateValues gates;
+  if (results.beta.empty()) return gates;
+  gates.num_layers = info_.num_layers;
+  gates.num_tokens = batch_.num_tokens();
+  gates.value_channels = info_.value_channels;
+  gates.beta = results.beta;
+  gates.proj = results.proj;
+  gates.v = results.v;
+  return gates;
 }
 
 void ModelLane::Commit(const StepPlan& plan, const StepResults& results, SteadyNs now) {
@@ -297,6 +348,7 @@ void ModelLane::Commit(const StepPlan& plan, const StepResults& results, SteadyN
 }
 
 absl::StatusOr<bool> ModelLane::RunStep(const Clock& clock, StepObserver& observer) {
+  const SteadyNs begin = clock.Now();
   Capacity capacity;
   capacity.token_budget = token_budget_;
   capacity.free_pages = cache_.free_pages();
@@ -306,20 +358,15 @@ absl::StatusOr<bool> ModelLane::RunStep(const Clock& clock, StepObserver& observ
   for (const SequenceId id : plan.preempt) Preempt(*places_.at(id).sequence);
   if (plan.chunks.empty()) return !plan.preempt.empty();
 
-  StepStats stats;
-  stats.model = info_.name;
-  stats.begin = clock.Now();
-  stats.sequences = plan.chunks.size();
-  stats.preemptions = plan.preempt.size();
-  for (const StepChunk& chunk : plan.chunks) {
-    const bool decodes = chunk.count == 1 && chunk.last && chunk.first > 0;
-    (decodes ? stats.decode_tokens : stats.prefill_tokens) += chunk.count;
-  }
-  RETURN_IF_ERROR(Prepare(plan, stats.begin));
-  ASSIGN_OR_RETURN(const StepResults results, engine_.Run(batch_));
+  observer.OnStepBegin(info_.name, begin);
+  StepStats stats = StatsOf(plan, begin);
+  const absl::StatusOr<StepResults> results = Compute(plan, begin, observer.WantsGates(info_.name));
   stats.end = clock.Now();
-  Commit(plan, results, stats.end);
+  stats.failed = !results.ok();
+  if (results.ok()) stats.gates = GatesOf(*results);
   observer.OnStep(stats);
+  if (!results.ok()) return results.status();
+  Commit(plan, *results, stats.end);
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -18,6 +19,7 @@
 #include "server/cache/cache_manager.h"
 #include "server/engine/engine.h"
 #include "server/engine/job.h"
+#include "server/model/cost_model.h"
 #include "server/scheduler/scheduler.h"
 
 namespace deltaserve {
@@ -41,6 +43,9 @@ class ModelLane {
                                                          const LaneOptions& options);
 
   const ModelInfo& info() const { return info_; }
+  DType dtype() const { return engine_.decoder().dtype(); }
+  // What its steps are made of.
+  ModelCosts costs() const { return CostsOf(engine_.decoder().config(), dtype()); }
   int64_t cache_bytes() const { return engine_.cache_bytes(); }
 
   // INVALID_ARGUMENT: the cache could not hold the request even if it were alone.
@@ -53,6 +58,7 @@ class ModelLane {
   }
   // These ignore requests that are not here.
   void Cancel(RequestId request, SteadyNs now);
+  void EndForBudget(RequestId request, SteadyNs now);
   void StopSample(RequestId request, int32_t sample, SteadyNs now);
   // Ends what is past its deadline, whether it runs or waits.
   void Expire(SteadyNs now);
@@ -83,8 +89,12 @@ class ModelLane {
   std::optional<SequenceInfo> Describe(const Sequence& sequence) const;
   void Preempt(Sequence& sequence);
   absl::Status Admit(Sequence& sequence, CopyList& slot_copies);
+  // What observers hear of the plan; fills work_, but for the rows of logits.
+  StepStats StatsOf(const StepPlan& plan, SteadyNs begin);
   // Pages and slots for the plan, then the batch.
   absl::Status Prepare(const StepPlan& plan, SteadyNs now);
+  absl::StatusOr<StepResults> Compute(const StepPlan& plan, SteadyNs now, bool wants_gates);
+  GateValues GatesOf(const StepResults& results) const;
   void Commit(const StepPlan& plan, const StepResults& results, SteadyNs now);
   // Gives back what ended sequences hold, and ends jobs that are finished.
   void Sweep(SteadyNs now);
@@ -99,6 +109,7 @@ class ModelLane {
   const int64_t max_continuations_;
   Scheduler scheduler_;
   StepBatch batch_;
+  std::vector<SequenceWork> work_;  // of the step under way, a chunk each
   SequenceId last_sequence_id_ = 0;
   std::deque<std::unique_ptr<Job>> jobs_;  // oldest first
   absl::flat_hash_map<SequenceId, Place> places_;

@@ -80,6 +80,12 @@ class ScoreJob final : public Job {
     }
   }
 
+  Phase PhaseOf(const Sequence&, int64_t, int64_t) const override { return Phase::kScore; }
+
+  void EndForBudget() override {
+    failure_ = absl::ResourceExhaustedError("what was set aside for the request is used up");
+  }
+
   void StopSample(int32_t) override {}
 
  private:

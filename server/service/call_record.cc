@@ -107,11 +107,13 @@ void CallRecord::Log(const absl::Status& status, const absl::Status& shown, cons
                      SteadyNs duration_ns) const {
   context_->log->info(
       "request_id={} method={} model={} status={} prompt_tokens={} cached_prompt_tokens={} "
-      "completion_tokens={} scored_tokens={} queue_ms={:.3f} first_token_ms={:.3f} total_ms={:.3f}",
+      "completion_tokens={} scored_tokens={} queue_ms={:.3f} first_token_ms={:.3f} total_ms={:.3f} "
+      "device_ms={:.3f}",
       request_id_, Name(method_), model_ == nullptr ? "-" : model_->info.name,
       absl::StatusCodeToString(shown.code()), usage.prompt_tokens, usage.cached_prompt_tokens,
       usage.completion_tokens, usage.scored_tokens, Milliseconds(usage.queue_ns),
-      Milliseconds(usage.time_to_first_token_ns), Milliseconds(duration_ns));
+      Milliseconds(usage.time_to_first_token_ns), Milliseconds(duration_ns),
+      Milliseconds(usage.TotalDeviceUse().device_ns));
   if (shown.code() == absl::StatusCode::kInternal) {
     context_->log->error("request_id={} internal error: {}", request_id_, status.ToString());
   }

@@ -21,6 +21,15 @@ using google::protobuf::UnknownField;
 using google::protobuf::UnknownFieldSet;
 
 double Seconds(SteadyNs ns) { return static_cast<double>(ns) * 1e-9; }
+double Joules(int64_t microjoules) { return static_cast<double>(microjoules) * 1e-6; }
+
+v1::PhaseUsage ToProto(const DeviceUse& use) {
+  v1::PhaseUsage out;
+  out.set_device_seconds(Seconds(use.device_ns));
+  if (use.energy_uj) out.set_energy_joules(Joules(*use.energy_uj));
+  if (use.cost) out.set_cost_usd(Usd(*use.cost));
+  return out;
+}
 
 // The path of a text field that is not UTF-8; empty: there is none. `fields` are a message of
 // `type` read without its type, so that every field of it is kept as it came.
@@ -88,6 +97,13 @@ v1::Usage ToProto(const Usage& usage) {
   out.set_queue_seconds(Seconds(usage.queue_ns));
   out.set_time_to_first_token_seconds(Seconds(usage.time_to_first_token_ns));
   out.set_total_seconds(Seconds(usage.total_ns));
+  const DeviceUse total = usage.TotalDeviceUse();
+  out.set_device_seconds(Seconds(total.device_ns));
+  if (total.energy_uj) out.set_energy_joules(Joules(*total.energy_uj));
+  if (total.cost) out.set_cost_usd(Usd(*total.cost));
+  *out.mutable_prefill() = ToProto(usage.device[Phase::kPrefill]);
+  *out.mutable_decode() = ToProto(usage.device[Phase::kDecode]);
+  *out.mutable_score() = ToProto(usage.device[Phase::kScore]);
   return out;
 }
 
@@ -101,6 +117,8 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::CANCELLED;
     case FinishReason::kDeadline:
       return v1::DEADLINE;
+    case FinishReason::kBudget:
+      return v1::BUDGET;
     case FinishReason::kError:
       return v1::ERROR;
   }
@@ -125,6 +143,7 @@ v1::Model ToProto(const ModelInfo& info, bool has_tokenizer) {
   out.set_has_tokenizer(has_tokenizer);
   if (info.eos_token_id.has_value()) out.set_eos_token_id(*info.eos_token_id);
   out.set_max_sequence_tokens(info.max_sequence_tokens);
+  if (info.usd_per_device_hour) out.set_usd_per_device_hour(*info.usd_per_device_hour);
   return out;
 }
 

@@ -23,4 +23,10 @@ Buckets StepDurationBuckets() {
 
 Buckets BatchBuckets() { return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192}; }
 
+Buckets GateBuckets() { return {0.05, 0.1, 0.25, 0.5, 0.75, 0.95, 1.05, 1.25, 1.5, 1.75, 1.95}; }
+
+Buckets DiscrepancyBuckets() {
+  return {0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 100.0, 300.0, 1000.0};
+}
+
 }  // namespace deltaserve

@@ -18,6 +18,11 @@ Buckets StepDurationBuckets();
 // Tokens or sequences of a step.
 Buckets BatchBuckets();
 
+// β of a gate, in (0, 2): finer around its three landmarks.
+Buckets GateBuckets();
+// Of a rewrite; states grow with depth.
+Buckets DiscrepancyBuckets();
+
 }  // namespace deltaserve
 
 #endif  // DELTASERVE_SERVER_TELEMETRY_BUCKETS_H_

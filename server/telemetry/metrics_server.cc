@@ -11,8 +11,8 @@
 
 namespace deltaserve {
 
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& address,
+                                                                    Sources sources) {
   std::unique_ptr<prometheus::Exposer> exposer;
   try {
     exposer = std::make_unique<prometheus::Exposer>(address, /*num_threads=*/2);
@@ -20,18 +20,18 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
     return absl::UnavailableError(
         absl::StrCat("cannot serve metrics on ", address, ": ", error.what()));
   }
-  exposer->RegisterCollectable(metrics);
+  for (const auto& source : sources) exposer->RegisterCollectable(source);
   const std::vector<int> ports = exposer->GetListeningPorts();
   if (ports.empty()) return absl::UnavailableError(absl::StrCat("cannot serve on ", address));
   const std::string host = address.substr(0, address.rfind(':'));
   // Not make_unique: the constructor is private.
   return std::unique_ptr<MetricsServer>(new MetricsServer(absl::StrCat(host, ":", ports.front()),
-                                                          std::move(exposer), std::move(metrics)));
+                                                          std::move(exposer), std::move(sources)));
 }
 
 MetricsServer::MetricsServer(std::string address, std::unique_ptr<prometheus::Exposer> exposer,
-                             std::shared_ptr<prometheus::Collectable> metrics)
-    : address_(std::move(address)), metrics_(std::move(metrics)), exposer_(std::move(exposer)) {}
+                             Sources sources)
+    : address_(std::move(address)), sources_(std::move(sources)), exposer_(std::move(exposer)) {}
 
 MetricsServer::~MetricsServer() = default;
 

@@ -26,8 +26,24 @@ TEST(JsonOutputTest, OneSample) {
     "text": "a\nü", "token_ids": [5, 6], "finish_reason": "STOP",
     "usage": {"prompt_tokens": 1, "cached_prompt_tokens": 0, "completion_tokens": 2,
               "scored_tokens": 0, "queue_seconds": 0.25, "time_to_first_token_seconds": 0.5,
-              "total_seconds": 1.0},
+              "total_seconds": 1.0, "device_seconds": 0.0},
     "request_id": "r", "model": "m", "seed": 18446744073709551615})"));
+}
+
+TEST(JsonOutputTest, WhatIsKnownOfTheDevice) {
+  const Json json = JsonOf<v1::ScoreResponse>(R"(
+    usage { device_seconds: 0.75 energy_joules: 3 cost_usd: 0.5
+            prefill { device_seconds: 0.5 energy_joules: 2 cost_usd: 0.375 }
+            decode { device_seconds: 0.25 cost_usd: 0 } })");
+
+  const Json& usage = json["usage"];
+  EXPECT_EQ(usage["device_seconds"], 0.75);
+  EXPECT_EQ(usage["energy_joules"], 3.0);
+  EXPECT_EQ(usage["cost_usd"], 0.5);
+  EXPECT_EQ(usage["prefill"], Json::parse(R"({"device_seconds": 0.5, "energy_joules": 2.0,
+                                              "cost_usd": 0.375})"));
+  EXPECT_EQ(usage["decode"], Json::parse(R"({"device_seconds": 0.25, "cost_usd": 0.0})"));
+  EXPECT_FALSE(usage.contains("score"));
 }
 
 TEST(JsonOutputTest, SeveralSamples) {
@@ -132,6 +148,7 @@ TEST(JsonOutputTest, ModelsHaveEveryFieldOfTheContract) {
     EXPECT_TRUE(json.contains(descriptor->field(i)->name())) << descriptor->field(i)->name();
   }
   EXPECT_TRUE(json["eos_token_id"].is_null());
+  EXPECT_TRUE(json["usd_per_device_hour"].is_null());
 }
 
 TEST(JsonOutputTest, EverythingIsOnOneLine) {

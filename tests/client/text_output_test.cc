@@ -102,6 +102,26 @@ TEST(TextOutputTest, ASummaryHoldsReasonsTokensAndSeed) {
                     HasSubstr("seed 42")));
 }
 
+TEST(TextOutputTest, ASummaryHoldsWhatTheDeviceSpent) {
+  EXPECT_EQ(
+      Summary(Parse<v1::Usage>(R"(
+              prompt_tokens: 3 total_seconds: 0.004 device_seconds: 0.0031
+              prefill { device_seconds: 0.001 } decode { device_seconds: 0.0021 })")),
+      "3 prompt tokens; queued 0.0 ms, total 4.0 ms; device 3.1 ms (prefill 1.0, decode 2.1)");
+  EXPECT_EQ(Summary(Parse<v1::Usage>(R"(
+              prompt_tokens: 3 total_seconds: 0.004
+              device_seconds: 0.002 energy_joules: 1.25 cost_usd: 2e-06
+              prefill { device_seconds: 0.0005 energy_joules: 1 cost_usd: 5e-07 }
+              decode { device_seconds: 0.0015 energy_joules: 0.25 cost_usd: 1.5e-06 })")),
+            "3 prompt tokens; queued 0.0 ms, total 4.0 ms; device 2.0 ms (prefill 0.5, decode "
+            "1.5), 1.25 J; 2e-06 USD (prefill 5e-07, decode 1.5e-06)");
+  // A single phase is the total.
+  EXPECT_EQ(Summary(Parse<v1::Usage>(R"(
+              scored_tokens: 3 total_seconds: 0.004 device_seconds: 0.002 cost_usd: 2e-06
+              prefill {} decode {} score { device_seconds: 0.002 cost_usd: 2e-06 })")),
+            "0 prompt, 3 scored tokens; queued 0.0 ms, total 4.0 ms; device 2.0 ms; 2e-06 USD");
+}
+
 TEST(TextOutputTest, AnErrorBeginsWithItsStatusAndMessage) {
   std::ostringstream out;
   PrintError(absl::NotFoundError("no model \"x\""), out);

@@ -26,7 +26,8 @@ class EngineLoopTest : public testing::Test {
     EXPECT_EQ(engine_.loop().StalledFor(), 0);
   }
   EngineLoop& loop() { return engine_.loop(); }
-  static GenerateRequest WithId(RequestId id, GenerateRequest request) {
+  template <typename Request>
+  static Request WithId(RequestId id, Request request) {
     request.id = id;
     return request;
   }
@@ -135,6 +136,32 @@ TEST_F(EngineLoopTest, LateWhileRunning) {
   EXPECT_EQ(sink->status().code(), kDeadlineExceeded);
   EXPECT_THAT(std::string(sink->status().message()), HasSubstr("running"));
   EXPECT_EQ(sink->sample().tokens.size(), 4u);
+}
+
+TEST_F(EngineLoopTest, EndsForItsBudgetWithWhatThereIs) {
+  GenerateRequest samples = SampledRequest({1, 2}, 50, 1);
+  samples.n = 3;
+  const auto several = engine_.Submit(WithId(5, samples), [&](int32_t sample, int64_t num_tokens) {
+    if (sample == 0 && num_tokens == 4) loop().StopSample(5, 0);
+    if (sample == 1 && num_tokens == 8) loop().EndForBudget(5);
+  });
+  const auto queued = engine_.Submit(WithId(6, GreedyRequest({1, 2}, 50)));
+  const auto score = engine_.Submit(WithId(7, SequenceRequest({1, 2, 3})));
+  loop().EndForBudget(6);
+  loop().EndForBudget(7);
+  loop().EndForBudget(99);
+  engine_.Finish();
+  EXPECT_EQ(several->status().code(), kOk);
+  EXPECT_EQ(several->sample(0).finish, FinishReason::kStop);
+  for (const int32_t sample : {1, 2}) {
+    EXPECT_EQ(several->sample(sample).finish, FinishReason::kBudget);
+    EXPECT_EQ(several->sample(sample).tokens.size(), 8u);
+  }
+  EXPECT_EQ(queued->status().code(), kOk);
+  EXPECT_EQ(queued->sample().finish, FinishReason::kBudget);
+  EXPECT_EQ(queued->sample().tokens.size(), 0u);
+  EXPECT_EQ(score->status().code(), absl::StatusCode::kResourceExhausted);
+  for (const auto& sink : {several, queued, score}) EXPECT_EQ(sink->violation(), "");
 }
 
 TEST_F(EngineLoopTest, MeasuresTheWaits) {

@@ -1,5 +1,4 @@
 // A device that fails, or hangs.
-#include <atomic>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -8,30 +7,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
-#include "tests/support/forwarding_backend.h"
+#include "tests/support/failing_backend.h"
 #include "tests/support/test_engine.h"
 
 namespace deltaserve {
 namespace {
-
-// Fails at a wait, and from then on.
-class FailingBackend final : public ForwardingBackend {
- public:
-  FailingBackend() : ForwardingBackend(MakeReferenceBackend()) {}
-  void FailAfter(int waits) { waits_left_ = waits; }
-
-  absl::Status CopyToHost(void* destination, const void* source, int64_t size_bytes) override {
-    if (waits_left_ == 0) return absl::InternalError("it burns");
-    if (waits_left_ > 0) --waits_left_;
-    return ForwardingBackend::CopyToHost(destination, source, size_bytes);
-  }
-  absl::Status Synchronize() override {
-    return waits_left_ == 0 ? absl::InternalError("it burns") : ForwardingBackend::Synchronize();
-  }
-
- private:
-  std::atomic<int> waits_left_ = -1;  // never
-};
 
 TEST(Fault, EndsEveryRequestAndTheEngine) {
   for (const int waits : {0, 1, 5, 20}) {

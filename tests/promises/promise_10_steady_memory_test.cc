@@ -7,24 +7,20 @@
 
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "server/telemetry/cost_meter.h"
+#include "server/telemetry/metered_queue.h"
 #include "tests/support/test_engine.h"
 
 namespace deltaserve {
 namespace {
 
-class ForgetfulObserver final : public StepObserver {
- public:
-  void OnStep(const StepStats&) override {}
-  void OnLoad(const ModelLoad&) override {}
-};
-
 // As many of each: finished, cancelled, late, scored, forked.
-void Serve(EngineLoop& loop, const Clock& clock, int rounds) {
+void Serve(RequestQueue& queue, EngineLoop& loop, const Clock& clock, int rounds) {
   RequestId id = 0;
   const auto submit = [&](auto request) {
     request.id = ++id;
     request.model = "additive-odd";
-    EXPECT_TRUE(loop.Submit(std::move(request), std::make_shared<RecordingSink>()).ok());
+    EXPECT_TRUE(queue.Submit(std::move(request), std::make_shared<RecordingSink>()).ok());
   };
   for (int round = 0; round < rounds; ++round) {
     submit(SampledRequest({1, 2, 3}, 3, round));
@@ -35,7 +31,7 @@ void Serve(EngineLoop& loop, const Clock& clock, int rounds) {
     late.deadline = clock.Now();
     submit(late);
     submit(SampledRequest({7}, 100, round));
-    loop.Cancel(id);
+    queue.Cancel(id);
     ScoreRequest score = SequenceRequest({8, 9, 10});
     score.continuations = {{1}, {2, 3}};
     submit(score);
@@ -48,12 +44,14 @@ TEST(Promise10, MemoryDoesNotGrowWithRequests) {
   std::vector<std::unique_ptr<ModelLane>> lanes;
   lanes.push_back(*ModelLane::Load(*backend, GoldenLane("additive-odd")));
   const ManualClock clock;
-  ForgetfulObserver observer;
-  EngineLoop loop(std::move(lanes), clock, observer, /*max_queued=*/100);
+  NoEnergyCounter energy;
+  CostMeter meter({}, energy, clock.Now());
+  EngineLoop loop(std::move(lanes), clock, meter, /*max_queued=*/100);
+  MeteredQueue queue(loop, meter);
   loop.Start();
-  Serve(loop, clock, 40);
+  Serve(queue, loop, clock, 40);
   const size_t after_few = mallinfo2().uordblks;
-  Serve(loop, clock, 360);
+  Serve(queue, loop, clock, 360);
   const size_t after_many = mallinfo2().uordblks;
   // Less than a byte for each of the 1800 requests, and the odd block that was under way.
   EXPECT_LT(after_many, after_few + 1800);

@@ -8,6 +8,15 @@
 #include <string>
 
 namespace deltaserve {
+namespace {
+
+std::vector<std::string> NamesOf(const std::vector<LaneOptions> &lanes) {
+  std::vector<std::string> names;
+  for (const LaneOptions &lane : lanes) names.push_back(lane.name);
+  return names;
+}
+
+}  // namespace
 
 absl::Status WatchedQueue::Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
   return Noted(queue_.Submit(std::move(request), std::move(sink)));
@@ -42,31 +51,47 @@ void WatchedQueue::AwaitCancel() {
   changed_.Wait(&mutex_, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return cancelled_; });
 }
 
-ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued)
-    : engine_(std::move(backend), {GoldenLane("ddl_cc")}, max_queued),
-      queue_(engine_.loop()),
-      metrics_({"ddl_cc"}),
-      models_({{engine_.info(), nullptr, &queue_}}) {
+ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued,
+                           std::vector<LaneOptions> lanes, SteadyNs step_ns)
+    : meter_({.per_device_hour = 1'000'000'000, .per_kwh = std::nullopt}, energy_,
+             ManualClock::kStart),
+      engine_(std::move(backend), lanes, max_queued),
+      ticker_(engine_.clock(), step_ns),
+      metered_queue_(engine_.loop(), meter_),
+      queue_(metered_queue_),
+      metrics_(NamesOf(lanes)),
+      observer_(metrics_) {
+  std::vector<ServedModel> served;
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    served.push_back({engine_.info(i), nullptr, &queue_});
+    meter_.AddModel(lanes[i].name, CostModel(engine_.costs(i), {1e10, 1e11}));
+  }
+  models_ = std::make_unique<ModelRegistry>(std::move(served));
+  meter_.EndOverhead(engine_.clock().Now());
+  engine_.observer().TellAlso(&meter_);
+  engine_.observer().TellAlso(&ticker_);
   engine_.Finish();
   auto log =
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::null_sink_mt>());
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
-      "127.0.0.1:0",
-      {.models = &models_, .clock = &engine_.clock(), .observer = &metrics_, .log = std::move(log)},
-      {});
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start("127.0.0.1:0",
+                                                                         {.models = models_.get(),
+                                                                          .clock = &engine_.clock(),
+                                                                          .observer = &observer_,
+                                                                          .log = std::move(log)},
+                                                                         {});
   if (!server.ok()) throw std::runtime_error(server.status().ToString());
   server_ = *std::move(server);
   stub_ = v1::InferenceService::NewStub(
       grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
 }
 
-double ServedEngine::Count(const std::string& counter, const std::string& outcome) const {
+double ServedEngine::Count(const std::string &counter, const std::string &outcome) const {
   double sum = 0;
-  for (const prometheus::MetricFamily& family : metrics_.registry()->Collect()) {
+  for (const prometheus::MetricFamily &family : metrics_.registry()->Collect()) {
     if (family.name != counter) continue;
-    for (const prometheus::ClientMetric& metric : family.metric) {
+    for (const prometheus::ClientMetric &metric : family.metric) {
       bool counts = outcome.empty();
-      for (const auto& label : metric.label) {
+      for (const auto &label : metric.label) {
         counts |= label.name == "outcome" && label.value == outcome;
       }
       if (counts) sum += metric.counter.value;

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/temp_dir.h"
@@ -59,6 +61,25 @@ TEST(OptionsTest, Defaults) {
   EXPECT_EQ(options.watchdog, absl::Seconds(10));
   EXPECT_EQ(options.drain, absl::Seconds(30));
   EXPECT_EQ(options.log_level, "info");
+  EXPECT_EQ(options.nanodollars_per_device_hour, std::nullopt);
+  EXPECT_EQ(options.nanodollars_per_kwh, std::nullopt);
+  EXPECT_EQ(options.device_gbytes_per_second, 0);
+  EXPECT_EQ(options.device_tflops, 0);
+}
+
+TEST(OptionsTest, PricesAreExactDecimals) {
+  const std::vector<std::pair<std::string, int64_t>> cases = {{"0", 0},
+                                                              {"2.49", 2'490'000'000},
+                                                              {"0.000000001", 1},
+                                                              {"12", 12'000'000'000},
+                                                              {"1000000", 1'000'000'000'000'000},
+                                                              {"0.1", 100'000'000}};
+  for (const auto& [text, nanodollars] : cases) {
+    const auto parsed = ParseWithModel({"--usd-per-device-hour", text, "--usd-per-kwh", text});
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(parsed->options.nanodollars_per_device_hour, nanodollars) << text;
+    EXPECT_EQ(parsed->options.nanodollars_per_kwh, nanodollars) << text;
+  }
 }
 
 TEST(OptionsTest, FlagsInEveryForm) {
@@ -138,6 +159,17 @@ TEST(OptionsTest, BadFlagsAreNamed) {
       {"model", "a b=dir"},
       {"model", "m=again"},
       {"model", "x="},
+      {"usd-per-device-hour", ""},
+      {"usd-per-device-hour", "."},
+      {"usd-per-device-hour", "1."},
+      {"usd-per-device-hour", ".5"},
+      {"usd-per-device-hour", "-1"},
+      {"usd-per-device-hour", "1e3"},
+      {"usd-per-device-hour", "0.0000000001"},  // ten places
+      {"usd-per-device-hour", "1000000.1"},
+      {"usd-per-kwh", "cheap"},
+      {"device-gbytes-per-second", "-1"},
+      {"device-tflops", "inf"},
       {"bogus", "1"}};
   for (const auto& flag : cases) {
     EXPECT_THAT(ErrorOf(ParseWithModel({std::string("--").append(flag[0]), flag[1]})),

@@ -40,6 +40,7 @@ class FakeQueue final : public RequestQueue {
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id) override;
+  void EndForBudget(RequestId) override {}
   void StopSample(RequestId id, int32_t sample) override;
 
   // From now on refuses, or accepts (OK).

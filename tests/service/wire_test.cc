@@ -5,6 +5,8 @@
 #include <grpcpp/support/slice.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/service/test_server.h"
 
 namespace deltaserve {
@@ -81,6 +83,41 @@ TEST(ToProtoTest, ScoredTokensAddUp) {
   EXPECT_EQ(out.tokens(0).top(0).piece(), "x");
   EXPECT_EQ(out.loglik(), -1.75);
   EXPECT_FALSE(out.is_greedy());
+}
+
+TEST(UsageToProtoTest, NanosecondsSurvive) {
+  Usage usage;
+  usage.device[Phase::kPrefill].device_ns = 123'456'789'012'345;
+  usage.device[Phase::kDecode].device_ns = 1;
+  const v1::Usage proto = ToProto(usage);
+  EXPECT_EQ(std::llround(proto.prefill().device_seconds() * 1e9), 123'456'789'012'345);
+  EXPECT_EQ(std::llround(proto.decode().device_seconds() * 1e9), 1);
+  EXPECT_EQ(std::llround(proto.device_seconds() * 1e9), 123'456'789'012'346);
+  EXPECT_EQ(proto.score().device_seconds(), 0);
+}
+
+TEST(UsageToProtoTest, EnergyAndCostWhereTheyAreKnown) {
+  Usage usage;
+  const v1::Usage unknown = ToProto(usage);
+  EXPECT_FALSE(unknown.has_energy_joules());
+  EXPECT_FALSE(unknown.has_cost_usd());
+  EXPECT_FALSE(unknown.prefill().has_cost_usd());
+
+  usage.device[Phase::kPrefill] = {.device_ns = 1, .energy_uj = 2'500'000, .cost = 500'000};
+  usage.device[Phase::kDecode] = {.device_ns = 1, .energy_uj = 1'000'000, .cost = 250'000};
+  const v1::Usage known = ToProto(usage);
+  EXPECT_DOUBLE_EQ(known.energy_joules(), 3.5);
+  EXPECT_DOUBLE_EQ(known.cost_usd(), 7.5e-7);
+  EXPECT_DOUBLE_EQ(known.prefill().energy_joules(), 2.5);
+  EXPECT_DOUBLE_EQ(known.decode().cost_usd(), 2.5e-7);
+  EXPECT_FALSE(known.score().has_cost_usd());
+}
+
+TEST(ModelToProtoTest, ThePriceWhereItIsKnown) {
+  ModelInfo info;
+  EXPECT_FALSE(ToProto(info, false).has_usd_per_device_hour());
+  info.usd_per_device_hour = 2.49;
+  EXPECT_EQ(ToProto(info, false).usd_per_device_hour(), 2.49);
 }
 
 }  // namespace

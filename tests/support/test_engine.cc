@@ -93,14 +93,40 @@ std::string RecordingSink::violation() const {
   return violation_;
 }
 
+void RecordingStepObserver::OnStepBegin(std::string_view model, SteadyNs begin) {
+  {
+    MutexLock lock(&mutex_);
+    begun_.push_back({std::string(model), begin});
+  }
+  for (StepObserver* more : more_) more->OnStepBegin(model, begin);
+}
+
 void RecordingStepObserver::OnStep(const StepStats& step) {
-  MutexLock lock(&mutex_);
-  steps_.push_back({std::string(step.model), step});
+  {
+    MutexLock lock(&mutex_);
+    Step& kept = steps_.emplace_back();
+    kept.model = std::string(step.model);
+    kept.stats = step;
+    kept.stats.model = {};
+    kept.stats.work = {};
+    kept.stats.gates = {};
+    kept.work.assign(step.work.begin(), step.work.end());
+    kept.beta.assign(step.gates.beta.begin(), step.gates.beta.end());
+  }
+  for (StepObserver* more : more_) more->OnStep(step);
 }
 
 void RecordingStepObserver::OnLoad(const ModelLoad& load) {
+  {
+    MutexLock lock(&mutex_);
+    loads_[std::string(load.model)] = load;
+  }
+  for (StepObserver* more : more_) more->OnLoad(load);
+}
+
+std::vector<std::pair<std::string, SteadyNs>> RecordingStepObserver::begun() const {
   MutexLock lock(&mutex_);
-  loads_[std::string(load.model)] = load;
+  return begun_;
 }
 
 std::vector<RecordingStepObserver::Step> RecordingStepObserver::steps() const {
@@ -129,6 +155,7 @@ TestEngine::TestEngine(std::unique_ptr<Backend> backend, absl::Span<const LaneOp
     auto lane = ModelLane::Load(*backend_, model);
     MustBeOk(lane.status());
     infos_.push_back((*lane)->info());
+    costs_.push_back((*lane)->costs());
     lanes.push_back(*std::move(lane));
   }
   loop_ = std::make_unique<EngineLoop>(std::move(lanes), clock_, observer_, max_queued);

@@ -10,6 +10,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,11 +23,13 @@ namespace deltaserve {
 
 class ManualClock final : public Clock {
  public:
+  static constexpr SteadyNs kStart = 1'000'000'000;
+
   SteadyNs Now() const override { return now_; }
   void Advance(SteadyNs ns) { now_ += ns; }
 
  private:
-  std::atomic<SteadyNs> now_ = 1'000'000'000;
+  std::atomic<SteadyNs> now_ = kStart;
 };
 
 // Thread-safe.
@@ -74,19 +78,32 @@ class RecordingStepObserver final : public StepObserver {
  public:
   struct Step {
     std::string model;
-    StepStats stats;
+    StepStats stats;  // its views are void; what they showed is here
+    std::vector<SequenceWork> work;
+    std::vector<float> beta;
   };
 
+  // These two before the engine runs. Whether steps shall bring their gates along.
+  void set_wants_gates(bool wants) { wants_gates_ = wants; }
+  // Tells `more` everything, too. It must outlive the engine.
+  void TellAlso(StepObserver* more) { more_.push_back(more); }
+
+  void OnStepBegin(std::string_view model, SteadyNs begin) override;
+  bool WantsGates(std::string_view) override { return wants_gates_; }
   void OnStep(const StepStats& step) override;
   void OnLoad(const ModelLoad& load) override;
 
   std::vector<Step> steps() const;
+  std::vector<std::pair<std::string, SteadyNs>> begun() const;
   int64_t num_preemptions() const;
   // As last reported; all zero before.
   ModelLoad load(const std::string& model) const;
 
  private:
+  bool wants_gates_ = false;
+  std::vector<StepObserver*> more_;
   mutable Mutex mutex_;
+  std::vector<std::pair<std::string, SteadyNs>> begun_ ABSL_GUARDED_BY(mutex_);
   std::vector<Step> steps_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ModelLoad> loads_ ABSL_GUARDED_BY(mutex_);
 };
@@ -102,6 +119,7 @@ class TestEngine {
   RecordingStepObserver& observer() { return observer_; }
   EngineLoop& loop() { return *loop_; }
   const ModelInfo& info(size_t model = 0) const { return infos_[model]; }
+  const ModelCosts& costs(size_t model = 0) const { return costs_[model]; }
 
   // Starts the loop if need be, and waits until everything submitted has ended.
   void Finish();
@@ -138,6 +156,7 @@ class TestEngine {
   ManualClock clock_;
   RecordingStepObserver observer_;
   std::vector<ModelInfo> infos_;
+  std::vector<ModelCosts> costs_;
   bool started_ = false;
   RequestId last_id_ = 1'000'000;
   std::unique_ptr<EngineLoop> loop_;

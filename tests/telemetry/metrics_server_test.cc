@@ -35,7 +35,7 @@ std::string HttpGet(const std::string& address, const std::string& path) {
 TEST(MetricsServerTest, ServesTheRegistryOnAFreePort) {
   Metrics metrics({"m"});
   metrics.OnReceived(Method::kGenerate);
-  const auto server = MetricsServer::Start("127.0.0.1:0", metrics.registry());
+  const auto server = MetricsServer::Start("127.0.0.1:0", {metrics.registry()});
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_NE((*server)->address(), "127.0.0.1:0");
 
@@ -46,9 +46,9 @@ TEST(MetricsServerTest, ServesTheRegistryOnAFreePort) {
 
 TEST(MetricsServerTest, AnAddressInUseIsAnError) {
   Metrics metrics({"m"});
-  const auto first = MetricsServer::Start("127.0.0.1:0", metrics.registry());
+  const auto first = MetricsServer::Start("127.0.0.1:0", {metrics.registry()});
   ASSERT_TRUE(first.ok()) << first.status();
-  const auto second = MetricsServer::Start((*first)->address(), metrics.registry());
+  const auto second = MetricsServer::Start((*first)->address(), {metrics.registry()});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->address()));
 }

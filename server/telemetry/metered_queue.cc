@@ -1,0 +1,50 @@
+#include "server/telemetry/metered_queue.h"
+
+#include <utility>
+
+namespace deltaserve {
+namespace {
+
+class MeteredSink final : public TokenSink {
+ public:
+  MeteredSink(RequestId request, CostMeter& meter, std::shared_ptr<TokenSink> sink)
+      : request_(request), meter_(meter), sink_(std::move(sink)) {}
+
+  void OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) override {
+    sink_->OnTokens(sample, tokens);
+  }
+  void OnSampleDone(int32_t sample, FinishReason reason) override {
+    sink_->OnSampleDone(sample, reason);
+  }
+  void OnDone(RequestOutcome outcome) override {
+    outcome.usage.device = meter_.Close(request_);
+    sink_->OnDone(std::move(outcome));
+  }
+
+ private:
+  const RequestId request_;
+  CostMeter& meter_;
+  const std::shared_ptr<TokenSink> sink_;
+};
+
+}  // namespace
+
+template <typename Request>
+absl::Status MeteredQueue::SubmitMetered(Request request, std::shared_ptr<TokenSink> sink) {
+  const RequestId id = request.id;
+  meter_.Open(id);
+  absl::Status status =
+      queue_.Submit(std::move(request), std::make_shared<MeteredSink>(id, meter_, std::move(sink)));
+  if (!status.ok()) meter_.Close(id);
+  return status;
+}
+
+absl::Status MeteredQueue::Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
+  return SubmitMetered(std::move(request), std::move(sink));
+}
+
+absl::Status MeteredQueue::Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) {
+  return SubmitMetered(std::move(request), std::move(sink));
+}
+
+}  // namespace deltaserve
