@@ -4,7 +4,7 @@
 
 A run that is finished is a file results/<kind>-<seed>.json, and is not repeated; one that was
 stopped goes on where it was. At equal seeds all kinds see the same tokens in the same order. The
-table holds the kinds that have a result of every seed, and says which have not.
+table says how many seeds a row is of, and which runs are missing.
 """
 
 from __future__ import annotations
@@ -75,22 +75,23 @@ def guessing() -> dict[str, dict[str, float]]:
 
 
 def _spread(values: Iterable[float], scale: float, digits: int) -> str:
+    """Mean ± standard deviation; of a single value, the value."""
     scaled = [scale * value for value in values]
-    return f"{statistics.mean(scaled):.{digits}f} ± {statistics.stdev(scaled):.{digits}f}"
+    mean = f"{statistics.mean(scaled):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else mean
 
 
 def table(results: dict[str, list[dict]]) -> str:
     """Markdown: mean ± standard deviation over the seeds."""
     groups = ("1", "2", "3", "4")
-    lines = ["| kind | parameters | held-out loss | exact match, % | "
-             + " | ".join(f"{group} overwrites" for group in groups).replace("1 overwrites",
-                                                                             "1 overwrite") + " |",
-             "|---|---|---|---|" + "---|" * len(groups)]
+    lines = ["| kind | seeds | parameters | held-out loss | exact match, % | "
+             "1 overwrite | 2 overwrites | 3 overwrites | 4 overwrites |",
+             "|---|---|---|---|---|" + "---|" * len(groups)]
     for variant, runs in results.items():
-        if len(runs) < len(SEEDS):
+        if not runs:
             continue
         finals = [one["final"] for one in runs]
-        cells = [f"`{variant}`", f"{finals[0]['parameters']:,}",
+        cells = [f"`{variant}`", str(len(runs)), f"{finals[0]['parameters']:,}",
                  _spread((final["heldout_loss"] for final in finals), 1, 3),
                  _spread((final["accuracy"] for final in finals), 100, 1)]
         cells += [_spread((final["by_overwrites"][group] for final in finals), 100, 1)
@@ -98,7 +99,7 @@ def table(results: dict[str, list[dict]]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     for strategy, shares in guessing().items():
         cells = [f"guess: {strategy} mentioned" if strategy != "most frequent" else
-                 "guess: most frequent", "", "", f"{100 * shares['all']:.1f}"]
+                 "guess: most frequent", "", "", "", f"{100 * shares['all']:.1f}"]
         cells += [f"{100 * shares[group]:.1f}" for group in groups]
         lines.append("| " + " | ".join(cells) + " |")
     missing = [result_file(variant, seed).stem for variant in VARIANTS for seed in SEEDS

@@ -23,13 +23,14 @@ def results(tmp_path, monkeypatch):
     return write
 
 
-def test_a_kind_is_in_the_table_once_all_its_seeds_are_done(results):
+def test_the_table_says_what_it_is_of_and_what_is_missing(results):
     for seed, accuracy in zip(compare.SEEDS, (0.5, 0.6, 0.7)):
         results("ddl_cc", seed, accuracy)
     results("additive", 0, 0.4)
     table = compare.table(compare.load_results())
-    assert "| `ddl_cc` | 1,000 | 0.500 ± 0.000 | 60.0 ± 10.0 |" in table
-    assert "`additive`" not in table
+    assert "| `ddl_cc` | 3 | 1,000 | 0.500 ± 0.000 | 60.0 ± 10.0 |" in table
+    assert "| `additive` | 1 | 1,000 | 0.500 | 40.0 |" in table
+    assert "`ddl_tc`" not in table
     assert "Not run yet: additive-1, additive-2, ddl_scalar-0" in table
     assert "ddl_cc-0" not in table
 
