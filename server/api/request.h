@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,8 @@ namespace deltaserve {
 
 // Unique within a process; chosen by whoever makes the request.
 using RequestId = uint64_t;
+
+struct Tenant;
 
 // Nanoseconds of the process's steady clock (api/clock.h).
 using SteadyNs = int64_t;
@@ -33,6 +36,8 @@ struct SamplingParams {
 
 struct GenerateRequest {
   RequestId id = 0;
+  std::string name = {};                           // what answers, logs and the ledger call it
+  std::shared_ptr<const Tenant> tenant = nullptr;  // whom it is for; null: that does not matter
   std::string model;
   SteadyNs deadline = kNoDeadline;
   std::vector<int32_t> prompt;  // not empty, ids in the vocabulary
@@ -49,6 +54,8 @@ struct GenerateRequest {
 // context with several continuations: their tokens are, the context is computed once.
 struct ScoreRequest {
   RequestId id = 0;
+  std::string name = {};                           // what answers, logs and the ledger call it
+  std::shared_ptr<const Tenant> tenant = nullptr;  // whom it is for; null: that does not matter
   std::string model;
   SteadyNs deadline = kNoDeadline;
   std::vector<int32_t> context;                     // not empty

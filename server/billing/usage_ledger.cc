@@ -1,0 +1,113 @@
+#include "server/billing/usage_ledger.h"
+
+#include <iterator>
+#include <utility>
+
+namespace deltaserve {
+
+absl::StatusOr<std::unique_ptr<UsageLedger>> UsageLedger::Open(const std::string& path,
+                                                               Options options) {
+  absl::StatusOr<LedgerStore> store = LedgerStore::Open(path);
+  if (!store.ok()) return store.status();
+  // Not make_unique: the constructor is private.
+  return std::unique_ptr<UsageLedger>(new UsageLedger(*std::move(store), std::move(options)));
+}
+
+UsageLedger::UsageLedger(LedgerStore store, Options options)
+    : options_(std::move(options)),
+      num_interrupted_(store.num_interrupted()),
+      store_(std::move(store)),
+      thread_([this] { Run(); }) {}
+
+UsageLedger::~UsageLedger() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    woken_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void UsageLedger::Write(UsageRecord record, Written written) {
+  MutexLock lock(&mutex_);
+  work_.records.push_back(std::move(record));
+  work_.written.push_back(std::move(written));
+  woken_.NotifyAll();
+}
+
+absl::Status UsageLedger::status() const {
+  MutexLock lock(&mutex_);
+  return status_;
+}
+
+int64_t UsageLedger::num_lost() const {
+  MutexLock lock(&mutex_);
+  return num_lost_;
+}
+
+void UsageLedger::FindTotals(UsageQuery query, Answer<std::vector<UsageTotal>> answer) {
+  MutexLock lock(&mutex_);
+  work_.reads.push_back([query = std::move(query), answer = std::move(answer)](
+                            LedgerStore& store) mutable { answer(store.FindTotals(query)); });
+  woken_.NotifyAll();
+}
+
+void UsageLedger::FindRequest(std::string request_id, std::optional<std::string> tenant,
+                              Answer<UsageRecord> answer) {
+  MutexLock lock(&mutex_);
+  work_.reads.push_back([request_id = std::move(request_id), tenant = std::move(tenant),
+                         answer = std::move(answer)](LedgerStore& store) mutable {
+    answer(store.FindRequest(request_id, tenant));
+  });
+  woken_.NotifyAll();
+}
+
+UsageLedger::Work UsageLedger::Take(bool retries, bool* stopping) {
+  const auto woken = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !work_.empty();
+  };
+  MutexLock lock(&mutex_);
+  if (retries) {
+    woken_.WaitFor(&mutex_, options_.retry, woken);
+  } else {
+    woken_.Wait(&mutex_, woken);
+  }
+  *stopping = stopping_;
+  return std::exchange(work_, {});
+}
+
+absl::Status UsageLedger::Commit(std::vector<UsageRecord> records,
+                                 std::vector<UsageRecord>* unwritten) {
+  unwritten->insert(unwritten->end(), std::make_move_iterator(records.begin()),
+                    std::make_move_iterator(records.end()));
+  if (unwritten->empty()) return status();
+  absl::Status status = store_.Write(*unwritten);
+  const bool changed = status.ok() != this->status().ok();
+  size_t lost = 0;
+  if (status.ok()) {
+    unwritten->clear();
+  } else if (unwritten->size() > options_.max_unwritten) {
+    lost = unwritten->size() - options_.max_unwritten;
+    unwritten->erase(unwritten->begin(), unwritten->begin() + lost);
+  }
+  {
+    MutexLock lock(&mutex_);
+    status_ = status;
+    num_lost_ += lost;
+  }
+  if (changed) options_.on_change(status);
+  return status;
+}
+
+void UsageLedger::Run() {
+  std::vector<UsageRecord> unwritten;
+  bool stopping = false;
+  while (!stopping) {
+    Work work = Take(/*retries=*/!unwritten.empty(), &stopping);
+    const absl::Status status = Commit(std::move(work.records), &unwritten);
+    for (Written& written : work.written) written(status);
+    for (Read& read : work.reads) read(store_);
+  }
+}
+
+}  // namespace deltaserve
