@@ -20,12 +20,14 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "server/accounts.h"
 #include "server/api/clock.h"
 #include "server/engine/engine_loop.h"
 #include "server/engine/model_lane.h"
 #include "server/model/calibration.h"
 #include "server/model/cost_model.h"
 #include "server/options.h"
+#include "server/service/admin_service.h"
 #include "server/service/grpc_server.h"
 #include "server/service/watchdog.h"
 #include "server/telemetry/cost_meter.h"
@@ -35,6 +37,7 @@
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/metrics_server.h"
 #include "server/telemetry/nvml_energy.h"
+#include "server/telemetry/tenant_metrics.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace deltaserve {
@@ -52,13 +55,14 @@ std::shared_ptr<spdlog::logger> MakeLog(const std::string& level) {
   return log;
 }
 
-// SIGTERM and SIGINT wait from now on to be taken by sigwait. Before any thread is started, since
-// threads inherit the mask.
+// SIGTERM, SIGINT and SIGHUP wait from now on to be taken by sigwait. Before any thread is started,
+// since threads inherit the mask.
 sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   return signals;
@@ -181,6 +185,8 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   const Prices prices = {.per_device_hour = options.nanodollars_per_device_hour,
                          .per_kwh = options.nanodollars_per_kwh};
   CostMeter meter(prices, *energy, started);
+  absl::StatusOr<std::unique_ptr<Accounts>> accounts = Accounts::Open(options, log, meter);
+  if (!accounts.ok()) return accounts.status();
   Calibration calibration(options, **backend, clock, *log);
   std::vector<std::unique_ptr<ModelLane>> lanes;
   std::vector<ServedModel> served;
@@ -202,32 +208,54 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
         loaded->tokenizer != nullptr, seconds);
     const absl::StatusOr<DevicePeaks> peaks = calibration.PeaksIn(loaded->lane->dtype());
     if (!peaks.ok()) return peaks.status();
-    meter.AddModel(info.name, CostModel(loaded->lane->costs(), *peaks));
+    const CostModel cost(loaded->lane->costs(), *peaks);
+    meter.AddModel(info.name, cost);
+    (*accounts)->AddModel(info.name, cost);
     served.push_back({info, loaded->tokenizer, nullptr});
     lanes.push_back(std::move(loaded->lane));
   }
 
-  StepObservers step_observers({&meter, &metrics, &gate_metrics});
+  StepObservers step_observers({&meter, &metrics, &gate_metrics, accounts->get()});
   EngineLoop engine(std::move(lanes), clock, step_observers, options.max_queued_requests);
-  MeteredQueue queue(engine, meter);
+  MeteredQueue metered_queue(engine, meter);
+  RequestQueue& queue = (*accounts)->Front(metered_queue);
   for (ServedModel& model : served) model.queue = &queue;
   const ModelRegistry models(std::move(served));
 
   std::unique_ptr<MetricsServer> metrics_server;
   if (!options.metrics.empty()) {
-    absl::StatusOr<std::unique_ptr<MetricsServer>> started = MetricsServer::Start(
-        options.metrics, {metrics.registry(), std::make_shared<CostMetrics>(meter, clock)});
+    MetricsServer::Sources sources = {metrics.registry(),
+                                      std::make_shared<CostMetrics>(meter, clock)};
+    if ((*accounts)->ledger() != nullptr) {
+      sources.push_back(std::make_shared<TenantMetrics>(
+          [&accounts = **accounts] { return accounts.TenantAccounts(); }));
+    }
+    absl::StatusOr<std::unique_ptr<MetricsServer>> started =
+        MetricsServer::Start(options.metrics, std::move(sources));
     if (!started.ok()) return started.status();
     metrics_server = *std::move(started);
   }
   meter.EndOverhead(clock.Now());
   engine.Start();
-  absl::StatusOr<std::unique_ptr<GrpcServer>> server = GrpcServer::Start(
-      options.listen, {.models = &models, .clock = &clock, .observer = &metrics, .log = log},
-      {.max_request_bytes = options.max_request_bytes,
-       .max_continuations = options.max_continuations,
-       .max_trace_tokens = options.max_trace_tokens});
+  absl::StatusOr<std::unique_ptr<GrpcServer>> server =
+      GrpcServer::Start(options.listen,
+                        {.models = &models,
+                         .clock = &clock,
+                         .observer = &metrics,
+                         .log = log,
+                         .tenants = &(*accounts)->tenants()},
+                        {.max_request_bytes = options.max_request_bytes,
+                         .max_continuations = options.max_continuations,
+                         .max_trace_tokens = options.max_trace_tokens});
   if (!server.ok()) return server.status();
+
+  std::unique_ptr<AdminServer> admin_server;
+  if (!options.admin.empty()) {
+    absl::StatusOr<std::unique_ptr<AdminServer>> started =
+        AdminServer::Start(options.admin, &(*accounts)->tenants(), (*accounts)->ledger());
+    if (!started.ok()) return started.status();
+    admin_server = *std::move(started);
+  }
 
   const SteadyNs stall_limit = absl::ToInt64Nanoseconds(options.watchdog);
   const Watchdog watchdog(
@@ -245,11 +273,14 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   if (metrics_server != nullptr) {
     std::printf("metrics on http://%s/metrics\n", metrics_server->address().c_str());
   }
+  if (admin_server != nullptr) {
+    std::printf("administration on %s\n", admin_server->address().c_str());
+  }
   std::printf("listening on %s\n", (*server)->address().c_str());
   std::fflush(stdout);
 
   int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP) (*accounts)->Reload();
   // A second signal ends the process at once.
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   // Nothing can end a step that hangs, and nobody can be told: then SIGALRM ends the process.

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -58,6 +59,11 @@ constexpr Flag kFlags[] = {
     {"usd-per-kwh", "USD", "price of its energy beside that, where it is measured (none)"},
     {"device-gbytes-per-second", "N", "1e9 bytes it reads in a second; 0: measure (0)"},
     {"device-tflops", "N", "1e12 FLOPs of its matrix product in a second; 0: measure (0)"},
+    {"keys", "FILE", "who may call, and what each may have; deltactl keys adds to it (anybody)"},
+    {"insecure", "", "allow keys without TLS beyond loopback"},
+    {"ledger", "FILE", "keep the usage of every request here; needed for budgets (none)"},
+    {"ledger-failure", "NAME", "where it cannot be written: refuse or continue (refuse)"},
+    {"admin", "HOST:PORT", "serve AdminService here (nowhere)"},
 };
 
 absl::Status Invalid(absl::string_view flag, absl::string_view problem) {
@@ -87,6 +93,14 @@ absl::Status SetField(absl::string_view flag, const std::string& value, ServerCo
       reflection->SetInt64(config, field, number);
       return absl::OkStatus();
     }
+    case FieldDescriptor::CPPTYPE_BOOL: {
+      bool yes;
+      if (!absl::SimpleAtob(value, &yes)) {
+        return Invalid(flag, absl::StrCat(Quote(value), " is neither true nor false"));
+      }
+      reflection->SetBool(config, field, yes);
+      return absl::OkStatus();
+    }
     case FieldDescriptor::CPPTYPE_DOUBLE: {
       double number;
       if (!absl::SimpleAtod(value, &number)) break;
@@ -98,6 +112,12 @@ absl::Status SetField(absl::string_view flag, const std::string& value, ServerCo
       return absl::OkStatus();
   }
   return Invalid(flag, absl::StrCat(Quote(value), " is not a number"));
+}
+
+// Stands for itself.
+bool IsSwitch(absl::string_view flag) {
+  const FieldDescriptor* field = ServerConfig::descriptor()->FindFieldByName(FieldName(flag));
+  return field != nullptr && field->cpp_type() == FieldDescriptor::CPPTYPE_BOOL;
 }
 
 absl::Status AddModel(const std::string& value, ServerConfig* config) {
@@ -171,6 +191,8 @@ absl::StatusOr<Arguments> ReadArguments(absl::Span<const std::string> args) {
     std::string value;
     if (equals != absl::string_view::npos) {
       value = std::string(arg.substr(equals + 1));
+    } else if (IsSwitch(name)) {
+      value = "true";
     } else if (++i < args.size()) {
       value = args[i];
     } else {
@@ -188,6 +210,12 @@ absl::StatusOr<Arguments> ReadArguments(absl::Span<const std::string> args) {
     if (!status.ok()) return status;
   }
   return read;
+}
+
+// Of an address that only this machine reaches.
+bool IsLoopback(absl::string_view address) {
+  const absl::string_view host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.");
 }
 
 // Collects the first problem of a configuration's values.
@@ -269,6 +297,19 @@ class Checker {
     }
   }
 
+  void Exposure(bool insecure, const Options& options) {
+    if (insecure) return;
+    if (!options.admin.empty() && !IsLoopback(options.admin) && options.keys.empty()) {
+      Fail(Invalid("admin", absl::StrCat("without --keys anybody who reaches ", options.admin,
+                                         " sees all; --insecure allows it")));
+    }
+    for (const std::string& address : {options.listen, options.admin}) {
+      if (options.keys.empty() || address.empty() || IsLoopback(address)) continue;
+      Fail(Invalid("keys", absl::StrCat("they would come to ", address,
+                                        " without TLS; --insecure allows it")));
+    }
+  }
+
   void Fail(absl::Status status) { status_.Update(std::move(status)); }
   const absl::Status& status() const { return status_; }
 
@@ -322,6 +363,12 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
                    c.device_gbytes_per_second(), 0.0, 0.0, 1e9);
   o.device_tflops =
       check.Number("device-tflops", c.has_device_tflops(), c.device_tflops(), 0.0, 0.0, 1e9);
+  o.keys = c.keys();
+  o.ledger = c.ledger();
+  o.ledger_failure = check.Choice("ledger-failure", c.has_ledger_failure(), c.ledger_failure(),
+                                  {"refuse", "continue"});
+  if (!c.admin().empty()) o.admin = check.Address("admin", true, c.admin(), "");
+  check.Exposure(c.insecure(), o);
   if (!check.status().ok()) return check.status();
   return o;
 }

@@ -45,6 +45,11 @@ struct Options {
   // What the device can do; 0: to be measured.
   double device_gbytes_per_second = 0;
   double device_tflops = 0;
+
+  std::string keys;            // the file; empty: none
+  std::string ledger;          // the file; empty: none
+  std::string ledger_failure;  // "refuse" or "continue"
+  std::string admin;           // empty: none
 };
 
 struct CommandLine {

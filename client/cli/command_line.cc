@@ -33,6 +33,8 @@ struct Draft {
   v1::ScoreRequest score;
   v1::TokenizeRequest tokenize;
   v1::GetModelRequest model;
+  v1::GetUsageRequest usage;
+  CommandLine::AddKey key;
   bool has_prompt = false;  // as text, ids or a file
 };
 
@@ -93,6 +95,9 @@ void AddConnectionOptions(CLI::App& command, CommandLine& line) {
               if (!(seconds > 0)) throw BadValue{value + " is not above 0"};
               line.timeout = absl::Seconds(seconds);
             });
+  AddOption(command, "--key-file", "PATH",
+            "Your API key is in here (default: in $DELTASERVE_API_KEY, if anywhere)",
+            [&line](const std::string& value) { line.key_path = value; });
   command.add_flag("--json", line.json, "Print one JSON object");
 }
 
@@ -220,6 +225,75 @@ CLI::App& AddModels(CLI::App& app, Draft& draft) {
   return command;
 }
 
+CLI::App& AddUsage(CLI::App& app, Draft& draft) {
+  using R = v1::GetUsageRequest;
+  CLI::App& command = *app.add_subcommand(
+      "usage", "What has been used, and by whom; --address is the server's --admin");
+  AddConnectionOptions(command, draft.line);
+  R& request = draft.usage;
+  const auto text = [&](const char* name, const char* value_name, const char* help,
+                        void (*set)(R&, const std::string&)) {
+    AddOption(command, name, value_name, help,
+              [&request, set](const std::string& value) { set(request, value); });
+  };
+  text("--request", "ID", "Of this request alone",
+       [](R& request, const std::string& value) { request.set_request_id(value); });
+  text("--tenant", "NAME", "Of this tenant alone",
+       [](R& request, const std::string& value) { request.set_tenant(value); });
+  text("--model", "NAME", "Of this model alone",
+       [](R& request, const std::string& value) { request.set_model(value); });
+  text("--from", "DAY", "From this day on, such as 2026-11-23 (UTC)",
+       [](R& request, const std::string& value) { request.set_first_day(value); });
+  text("--to", "DAY", "To this day, and with it",
+       [](R& request, const std::string& value) { request.set_last_day(value); });
+  text("--by", "LIST", "A line for each: day, tenant, model, with commas between (default: one)",
+       [](R& request, const std::string& value) {
+         for (absl::string_view key : absl::StrSplit(value, ',')) {
+           if (key == "day") {
+             request.set_by_day(true);
+           } else if (key == "tenant") {
+             request.set_by_tenant(true);
+           } else if (key == "model") {
+             request.set_by_model(true);
+           } else {
+             throw BadValue{absl::StrCat(key, " is none of day, tenant, model")};
+           }
+         }
+       });
+  command.add_flag("--csv", draft.line.csv, "Print comma-separated values");
+  return command;
+}
+
+CLI::App& AddKeys(CLI::App& app, Draft& draft) {
+  CLI::App& keys = *app.add_subcommand("keys", "The keys file of a server");
+  keys.require_subcommand(1);
+  CLI::App& command = *keys.add_subcommand(
+      "add", "Make a key and print it, the only time that it is seen; the file keeps its hash");
+  v1::KeysFile::Tenant& tenant = draft.key.tenant;
+  AddOption(command, "--file", "PATH", "The server's --keys; made where there is none",
+            [&draft](const std::string& value) { draft.key.path = value; })
+      ->required();
+  AddOption(command, "--tenant", "NAME", "Whose key it is; added where the file has it not",
+            [&tenant](const std::string& value) { tenant.set_name(value); })
+      ->required();
+  command.add_flag("--admin", draft.key.admin, "The key sees all tenants' usage");
+  command.option_defaults()->group("A new tenant (default: no limits)");
+  AddRepeatable(command, "--model", "NAME", "It may use this one only",
+                [&tenant](const std::string& value) { tenant.add_models(value); });
+  using T = v1::KeysFile::Tenant;
+  AddNumber(command, "--requests-per-minute", tenant, &T::set_requests_per_minute, "At most");
+  AddNumber(command, "--tokens-per-minute", tenant, &T::set_tokens_per_minute,
+            "At most, of prompts and completions");
+  AddOption(command, "--budget", "USD/PERIOD", "At most, such as 2.50/day, 40/month or 100/total",
+            [&tenant](const std::string& value) {
+              const std::vector<std::string> parts = absl::StrSplit(value, '/');
+              if (parts.size() != 2) throw BadValue{value + " is not of the form USD/PERIOD"};
+              tenant.mutable_budget()->set_usd(parts[0]);
+              tenant.mutable_budget()->set_period(parts[1]);
+            });
+  return command;
+}
+
 constexpr char kFooter[] =
     "deltactl help COMMAND lists the options of a command.\n"
     "Exit codes: 0; 1: the call failed, its status is on standard error; 2: usage.";
@@ -242,6 +316,8 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   const CLI::App& score = AddScore(app, draft);
   const CLI::App& tokenize = AddTokenize(app, draft);
   const CLI::App& models = AddModels(app, draft);
+  const CLI::App& usage = AddUsage(app, draft);
+  const CLI::App& add_key = AddKeys(app, draft);
   std::string topic;
   const CLI::App& help = *app.add_subcommand("help", "Explain a command");
   app.get_subcommand("help")->add_option("command", topic);
@@ -277,9 +353,10 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
     } else {
       draft.line.request = std::move(draft.model);
     }
-  } else if (!draft.has_prompt) {
-    draft.line.text_path = "-";
   }
+  if (usage) draft.line.request = std::move(draft.usage);
+  if (add_key) draft.line.request = std::move(draft.key);
+  if ((generate || score || tokenize) && !draft.has_prompt) draft.line.text_path = "-";
   return std::move(draft.line);
 }
 

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "deltaserve/v1/admin.pb.h"
 #include "deltaserve/v1/inference.pb.h"
+#include "deltaserve/v1/keys.pb.h"
 
 namespace deltaserve::cli {
 
@@ -18,12 +20,22 @@ inline constexpr int kExitUsage = 2;
 // What `deltactl` was asked to do. A flag that was not given leaves its field of the request unset:
 // the defaults are the server's.
 struct CommandLine {
-  using Request = std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
-                               v1::ListModelsRequest, v1::GetModelRequest>;
+  // Adds a key to the file of a server's --keys. Not a call.
+  struct AddKey {
+    std::string path;
+    v1::KeysFile::Tenant tenant;
+    bool admin = false;
+  };
+  using Request =
+      std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
+                   v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest, AddKey>;
 
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::InfiniteDuration();
   bool json = false;
+  bool csv = false;
+  // Where the caller's key is to be read from; unset: from the environment.
+  std::optional<std::string> key_path;
   // Where the request's text is still to be read from: a path, or "-" for standard input. Unset:
   // the request has its text or ids already, or takes none.
   std::optional<std::string> text_path;

@@ -3,8 +3,10 @@
 #include <utility>
 #include <vector>
 
+#include "auth/keys_file.h"
 #include "client/cli/json_output.h"
 #include "client/cli/text_output.h"
+#include "client/cli/usage_output.h"
 
 namespace deltaserve::cli {
 namespace {
@@ -12,10 +14,12 @@ namespace {
 class Runner {
  public:
   Runner(const CommandLine& command, const Client& client, std::stop_token interrupt,
-         std::ostream& out, std::ostream& notes)
+         const std::string& api_key, std::ostream& out, std::ostream& notes)
       : client_(client),
-        options_{.timeout = command.timeout, .cancellation = std::move(interrupt)},
+        options_{
+            .timeout = command.timeout, .cancellation = std::move(interrupt), .api_key = api_key},
         json_(command.json),
+        csv_(command.csv),
         out_(out),
         notes_(notes) {}
 
@@ -60,6 +64,27 @@ class Runner {
     return ShowModels(std::vector<v1::Model>{*std::move(model)});
   }
 
+  absl::Status operator()(const v1::GetUsageRequest& request) {
+    const auto response = client_.GetUsage(request, options_);
+    if (!response.ok()) return response.status();
+    const UsageTable table = TableOf(*response);
+    if (json_) {
+      out_ << Dump(ToJson(table)) << '\n';
+    } else if (csv_) {
+      PrintCsv(table, out_);
+    } else {
+      PrintText(table, out_);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(const CommandLine::AddKey& command) {
+    const absl::StatusOr<ApiKey> key = AddKey(command.path, command.tenant, command.admin);
+    if (!key.ok()) return key.status();
+    out_ << key->Text() << '\n';
+    return absl::OkStatus();
+  }
+
  private:
   absl::Status ShowModels(const absl::StatusOr<std::vector<v1::Model>>& models) {
     if (json_ || !models.ok()) return PrintJson(models);
@@ -76,6 +101,7 @@ class Runner {
   const Client& client_;
   const CallOptions options_;
   const bool json_;
+  const bool csv_;
   std::ostream& out_;
   std::ostream& notes_;
 };
@@ -83,8 +109,9 @@ class Runner {
 }  // namespace
 
 absl::Status RunCommand(const CommandLine& command, const Client& client, std::stop_token interrupt,
-                        std::ostream& out, std::ostream& notes) {
-  return std::visit(Runner(command, client, std::move(interrupt), out, notes), command.request);
+                        const std::string& api_key, std::ostream& out, std::ostream& notes) {
+  return std::visit(Runner(command, client, std::move(interrupt), api_key, out, notes),
+                    command.request);
 }
 
 }  // namespace deltaserve::cli

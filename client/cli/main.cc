@@ -1,4 +1,5 @@
 // deltactl: generates and scores text with the models of a Deltaserve server.
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <variant>
@@ -7,6 +8,7 @@
 #include "client/cli/command_line.h"
 #include "client/cli/commands.h"
 #include "client/cli/interrupt.h"
+#include "client/cli/key_source.h"
 #include "client/cli/prompt_source.h"
 #include "client/cli/text_output.h"
 #include "client/cpp/client.h"
@@ -26,10 +28,17 @@ int main(int argc, char** argv) {
     return cli::kExitUsage;
   }
 
+  const absl::StatusOr<std::string> key =
+      cli::ReadKey(command.key_path, std::getenv("DELTASERVE_API_KEY"));
+  if (!key.ok()) {
+    std::cerr << "deltactl: " << key.status().message() << '\n';
+    return cli::kExitUsage;
+  }
+
   const cli::Interrupt interrupt;
   const Client client = Client::Connect(command.address);
   const absl::Status status =
-      cli::RunCommand(command, client, interrupt.token(), std::cout, std::cerr);
+      cli::RunCommand(command, client, interrupt.token(), *key, std::cout, std::cerr);
   if (!status.ok()) cli::PrintError(status, std::cerr);
   std::cout.flush();
   return status.ok() && std::cout ? cli::kExitOk : cli::kExitRpcError;

@@ -34,8 +34,9 @@ struct SetText {
   void operator()(v1::GenerateRequest& request) { request.set_text(std::move(text)); }
   void operator()(v1::ScoreRequest& request) { request.set_text(std::move(text)); }
   void operator()(v1::TokenizeRequest& request) { request.set_text(std::move(text)); }
-  void operator()(v1::ListModelsRequest&) {}
-  void operator()(v1::GetModelRequest&) {}
+  // The others take none.
+  template <typename Other>
+  void operator()(Other&) {}
 };
 
 struct CheckTexts {
@@ -55,8 +56,11 @@ struct CheckTexts {
   absl::Status operator()(const v1::TokenizeRequest& request) const {
     return CheckUtf8("the text", request.text());
   }
-  absl::Status operator()(const v1::ListModelsRequest&) const { return absl::OkStatus(); }
-  absl::Status operator()(const v1::GetModelRequest&) const { return absl::OkStatus(); }
+  // The others have none.
+  template <typename Other>
+  absl::Status operator()(const Other&) const {
+    return absl::OkStatus();
+  }
 };
 
 }  // namespace

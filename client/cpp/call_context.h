@@ -21,6 +21,7 @@ class CallContext {
     // gRPC takes times before 1970 for the infinite future.
     const absl::Duration timeout = std::max(options.timeout, absl::ZeroDuration());
     grpc_.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    if (!options.api_key.empty()) grpc_.AddMetadata("authorization", "Bearer " + options.api_key);
   }
 
   grpc::ClientContext& grpc() { return grpc_; }

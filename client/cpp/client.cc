@@ -12,7 +12,7 @@ namespace {
 
 using Stub = v1::InferenceService::StubInterface;
 
-template <typename Request, typename Response>
+template <typename Stub, typename Request, typename Response>
 absl::StatusOr<Response> Call(Stub& stub,
                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                            Response*),
@@ -41,7 +41,8 @@ Client Client::Connect(const std::string& address, const ClientOptions& options)
 }
 
 Client::Client(std::shared_ptr<grpc::ChannelInterface> channel)
-    : stub_(v1::InferenceService::NewStub(std::move(channel))) {}
+    : stub_(v1::InferenceService::NewStub(channel)),
+      admin_stub_(v1::AdminService::NewStub(std::move(channel))) {}
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest& request,
                                                       const CallOptions& options) const {
@@ -105,6 +106,11 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& model,
   v1::GetModelRequest request;
   request.set_model(model);
   return Call(*stub_, &Stub::GetModel, request, options);
+}
+
+absl::StatusOr<v1::GetUsageResponse> Client::GetUsage(const v1::GetUsageRequest& request,
+                                                      const CallOptions& options) const {
+  return Call(*admin_stub_, &v1::AdminService::StubInterface::GetUsage, request, options);
 }
 
 }  // namespace deltaserve

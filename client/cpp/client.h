@@ -22,6 +22,7 @@
 #include "client/cpp/call_options.h"
 #include "client/cpp/call_status.h"
 #include "client/cpp/generation_stream.h"
+#include "deltaserve/v1/admin.grpc.pb.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
 
 namespace deltaserve {
@@ -64,8 +65,13 @@ class Client {
   absl::StatusOr<v1::Model> GetModel(const std::string& model,
                                      const CallOptions& options = {}) const;
 
+  // Of a connection to a server's --admin address, whose only method it is.
+  absl::StatusOr<v1::GetUsageResponse> GetUsage(const v1::GetUsageRequest& request,
+                                                const CallOptions& options = {}) const;
+
  private:
   std::shared_ptr<v1::InferenceService::StubInterface> stub_;
+  std::shared_ptr<v1::AdminService::StubInterface> admin_stub_;
 };
 
 }  // namespace deltaserve

@@ -1,7 +1,9 @@
 #include "server/service/call_record.h"
 
 #include <string_view>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/service/status_mapping.h"
 #include "server/service/wire.h"
 
@@ -65,10 +67,35 @@ absl::Status CallRecord::Admissible(const grpc::ByteBuffer& request) {
   if (deadline_ <= context_->clock->Now()) {
     return absl::DeadlineExceededError("the deadline had passed on arrival");
   }
+  absl::StatusOr<Caller> caller = context_->tenants->Authenticate(grpc_context_->client_metadata());
+  if (!caller.ok()) return caller.status();
+  tenant_ = std::move(caller->tenant);
   return absl::OkStatus();
 }
 
+absl::StatusOr<const ServedModel*> CallRecord::FindModel(std::string_view name) {
+  absl::StatusOr<const ServedModel*> model = FindModelFor(*tenant_, *context_->models, name);
+  if (model.ok()) model_ = *model;
+  return model;
+}
+
+absl::Status CallRecord::AdmitTokens(int64_t tokens) {
+  absl::Status status = context_->rates->Admit(*tenant_, tokens);
+  if (status.ok()) admitted_tokens_ = tokens;
+  return status;
+}
+
 void CallRecord::Cancel() { cancelled_at_ = context_->clock->Now(); }
+
+absl::StatusOr<const ServedModel*> FindModelFor(const Tenant& tenant, const ModelRegistry& models,
+                                                std::string_view name) {
+  absl::StatusOr<const ServedModel*> model = models.Find(name);
+  if (model.ok() && !tenant.MayUse((*model)->info.name)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("model: tenant ", tenant.name, " may not use ", (*model)->info.name));
+  }
+  return model;
+}
 
 absl::Status CallRecord::Explain(const absl::Status& status) const {
   if (status.code() != absl::StatusCode::kCancelled) return PublicStatus(status, request_id_);
@@ -93,6 +120,10 @@ grpc::Status CallRecord::End(const absl::Status& status, const Usage& usage) {
 
 grpc::Status CallRecord::Finish(const absl::Status& status, const Usage& usage) {
   const SteadyNs duration_ns = context_->clock->Now() - received_;
+  if (admitted_tokens_ > 0) {
+    context_->rates->GiveBack(*tenant_, admitted_tokens_ - usage.prompt_tokens -
+                                            usage.completion_tokens - usage.scored_tokens);
+  }
   const absl::Status shown = Explain(status);
   const std::string_view model = model_ == nullptr ? "" : std::string_view(model_->info.name);
   context_->observer->OnFinished(method_, model, shown, usage, duration_ns);
@@ -106,14 +137,15 @@ grpc::Status CallRecord::Finish(const absl::Status& status, const Usage& usage) 
 void CallRecord::Log(const absl::Status& status, const absl::Status& shown, const Usage& usage,
                      SteadyNs duration_ns) const {
   context_->log->info(
-      "request_id={} method={} model={} status={} prompt_tokens={} cached_prompt_tokens={} "
+      "request_id={} tenant={} method={} model={} status={} prompt_tokens={} "
+      "cached_prompt_tokens={} "
       "completion_tokens={} scored_tokens={} queue_ms={:.3f} first_token_ms={:.3f} total_ms={:.3f} "
       "device_ms={:.3f}",
-      request_id_, Name(method_), model_ == nullptr ? "-" : model_->info.name,
-      absl::StatusCodeToString(shown.code()), usage.prompt_tokens, usage.cached_prompt_tokens,
-      usage.completion_tokens, usage.scored_tokens, Milliseconds(usage.queue_ns),
-      Milliseconds(usage.time_to_first_token_ns), Milliseconds(duration_ns),
-      Milliseconds(usage.TotalDeviceUse().device_ns));
+      request_id_, tenant_ == nullptr ? "-" : tenant_->name, Name(method_),
+      model_ == nullptr ? "-" : model_->info.name, absl::StatusCodeToString(shown.code()),
+      usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, usage.scored_tokens,
+      Milliseconds(usage.queue_ns), Milliseconds(usage.time_to_first_token_ns),
+      Milliseconds(duration_ns), Milliseconds(usage.TotalDeviceUse().device_ns));
   if (shown.code() == absl::StatusCode::kInternal) {
     context_->log->error("request_id={} internal error: {}", request_id_, status.ToString());
   }

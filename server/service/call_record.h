@@ -7,14 +7,19 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/api/clock.h"
 #include "server/api/observers.h"
 #include "server/service/active_calls.h"
 #include "server/service/model_registry.h"
+#include "server/service/rate_limiter.h"
 #include "server/service/request_ids.h"
+#include "server/service/tenants.h"
 #include "server/service/text_executor.h"
 #include "server/service/validation.h"
 
@@ -31,6 +36,8 @@ struct ServiceContext {
   ActiveCalls* calls;
   RequestIds* ids;
   SeedGenerator* seeds;
+  const Tenants* tenants;
+  RateLimiter* rates;
 };
 
 // A wall-clock deadline on the steady clock; never: kNoDeadline.
@@ -40,6 +47,10 @@ SteadyNs SteadyDeadline(std::chrono::system_clock::time_point deadline,
 // Whether a caller that cancelled did so because its deadline passed, which looks the same from
 // here.
 bool PassedDeadline(SteadyNs cancelled_at, SteadyNs received, SteadyNs deadline);
+
+// ModelRegistry::Find's, and PERMISSION_DENIED: the tenant may not use it.
+absl::StatusOr<const ServedModel*> FindModelFor(const Tenant& tenant, const ModelRegistry& models,
+                                                std::string_view name);
 
 // The books of one call, from its arrival to its status: id, deadline, metrics, log line and
 // trailing metadata.
@@ -55,13 +66,23 @@ class CallRecord {
 
   RequestId id() const { return id_; }
   const std::string& request_id() const { return request_id_; }
-  SteadyNs deadline() const { return deadline_; }
 
-  // Not OK: the call cannot even start (draining, deadline passed, or the caller left before
-  // `request` was here, which is then not Valid()).
+  // Not OK: the call cannot even start (draining, deadline passed, its key is not known, or the
+  // caller left before `request` was here, which is then not Valid()). To be called first.
   absl::Status Admissible(const grpc::ByteBuffer& request);
-  // A served model was named.
-  void SetModel(const ServedModel* model) { model_ = model; }
+  // The model of that name, which the caller may use. ModelRegistry::Find's statuses, and
+  // PERMISSION_DENIED.
+  absl::StatusOr<const ServedModel*> FindModel(std::string_view name);
+  // RESOURCE_EXHAUSTED: the tenant's rates have no room for a request of so many tokens.
+  absl::Status AdmitTokens(int64_t tokens);
+  // What the engine and the books need to know besides what is asked for.
+  template <typename Request>
+  void Identify(Request* request) const {
+    request->id = id_;
+    request->name = request_id_;
+    request->tenant = tenant_;
+    request->deadline = deadline_;
+  }
   // The model's queue has accepted the request. On the thread that submitted it.
   void SetAccepted() { context_->calls->SetQueue(id_, model_->queue); }
   // The caller left. Any thread.
@@ -85,7 +106,9 @@ class CallRecord {
   const std::string request_id_;
   const SteadyNs received_;
   const SteadyNs deadline_;
+  std::shared_ptr<const Tenant> tenant_;  // null until it is known
   const ServedModel* model_ = nullptr;
+  int64_t admitted_tokens_ = 0;
   std::atomic<SteadyNs> cancelled_at_ = kNoDeadline;
 };
 

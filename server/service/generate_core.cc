@@ -13,16 +13,16 @@ absl::Status GenerateCore::Start(const grpc::ByteBuffer& bytes, std::shared_ptr<
       !status.ok()) {
     return status;
   }
-  absl::StatusOr<const ServedModel*> model = context_->models->Find(message.model());
+  absl::StatusOr<const ServedModel*> model = record_.FindModel(message.model());
   if (!model.ok()) return model.status();
   model_ = *model;
-  record_.SetModel(model_);
   absl::StatusOr<ValidGenerate> valid = Validate(message, *model_, context_->seeds->Next());
   if (!valid.ok()) return valid.status();
 
   GenerateRequest& request = valid->request;
-  request.id = record_.id();
-  request.deadline = record_.deadline();
+  const int64_t most_tokens = request.prompt.size() + request.n * request.max_tokens;
+  if (absl::Status status = record_.AdmitTokens(most_tokens); !status.ok()) return status;
+  record_.Identify(&request);
   seed_ = request.sampling.seed;
   format_ = std::make_unique<OutputFormat>(*model_, request, std::move(valid->text));
   for (int32_t i = 0; i < request.n; ++i) samples_.emplace_back(format_.get(), i);

@@ -114,13 +114,16 @@ class Handlers final
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* grpc_context,
                                        const grpc::ByteBuffer*,
                                        grpc::ByteBuffer* response) override {
+    const absl::StatusOr<Caller> caller =
+        context_->tenants->Authenticate(grpc_context->client_metadata());
     v1::ListModelsResponse message;
     for (const ServedModel& model : context_->models->models()) {
+      if (!caller.ok() || !caller->tenant->MayUse(model.info.name)) continue;
       *message.add_models() = ToProto(model.info, model.tokenizer != nullptr);
     }
-    *response = Serialize(message);
+    if (caller.ok()) *response = Serialize(message);
     grpc::ServerUnaryReactor* reactor = grpc_context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
+    reactor->Finish(ToGrpcStatus(caller.status()));
     return reactor;
   }
 
@@ -132,10 +135,14 @@ class Handlers final
                                    absl::StatusOr<Response> (*method)(const ServedModel&,
                                                                       const Request&)) {
     const auto answer = [&]() -> absl::StatusOr<Response> {
+      absl::StatusOr<Caller> caller =
+          context_->tenants->Authenticate(grpc_context->client_metadata());
+      if (!caller.ok()) return caller.status();
       Request request;
       absl::Status status = ParseRequest(bytes, context_->limits.max_request_bytes, &request);
       if (!status.ok()) return status;
-      absl::StatusOr<const ServedModel*> model = context_->models->Find(request.model());
+      absl::StatusOr<const ServedModel*> model =
+          FindModelFor(*caller->tenant, *context_->models, request.model());
       if (!model.ok()) return model.status();
       return method(**model, request);
     }();
@@ -152,6 +159,7 @@ class Handlers final
 
 InferenceService::InferenceService(Dependencies dependencies, RequestLimits limits)
     : dependencies_(std::move(dependencies)),
+      rates_(dependencies_.clock),
       context_{.models = dependencies_.models,
                .limits = limits,
                .clock = dependencies_.clock,
@@ -160,7 +168,9 @@ InferenceService::InferenceService(Dependencies dependencies, RequestLimits limi
                .text = &text_,
                .calls = &calls_,
                .ids = &ids_,
-               .seeds = &seeds_},
+               .seeds = &seeds_,
+               .tenants = dependencies_.tenants,
+               .rates = &rates_},
       handlers_(std::make_unique<Handlers>(&context_)) {}
 
 InferenceService::~InferenceService() = default;

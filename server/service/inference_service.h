@@ -12,7 +12,9 @@
 #include "server/service/active_calls.h"
 #include "server/service/call_record.h"
 #include "server/service/model_registry.h"
+#include "server/service/rate_limiter.h"
 #include "server/service/request_ids.h"
+#include "server/service/tenants.h"
 #include "server/service/text_executor.h"
 #include "server/service/validation.h"
 
@@ -28,6 +30,7 @@ class InferenceService {
     const Clock* clock;
     RequestObserver* observer;
     std::shared_ptr<spdlog::logger> log;
+    const Tenants* tenants;
   };
 
   InferenceService(Dependencies dependencies, RequestLimits limits);
@@ -53,6 +56,7 @@ class InferenceService {
   RequestIds ids_;
   SeedGenerator seeds_;
   TextExecutor text_;
+  RateLimiter rates_;
   const ServiceContext context_;
   std::unique_ptr<grpc::Service> handlers_;
 };

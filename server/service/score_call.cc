@@ -43,15 +43,16 @@ class ScoreCall final : public grpc::ServerUnaryReactor, public TokenMailbox::Re
         !status.ok()) {
       return status;
     }
-    absl::StatusOr<const ServedModel*> model = context_->models->Find(message.model());
+    absl::StatusOr<const ServedModel*> model = record_.FindModel(message.model());
     if (!model.ok()) return model.status();
     model_ = *model;
-    record_.SetModel(model_);
     absl::StatusOr<ScoreRequest> request = Validate(message, *model_, context_->limits);
     if (!request.ok()) return request.status();
 
-    request->id = record_.id();
-    request->deadline = record_.deadline();
+    int64_t tokens = request->context.size();
+    for (const auto& continuation : request->continuations) tokens += continuation.size();
+    if (absl::Status status = record_.AdmitTokens(tokens); !status.ok()) return status;
+    record_.Identify(&*request);
     sequence_ = request->context;
     continuations_ = request->continuations;
     absl::Status status = model_->queue->Submit(*std::move(request), std::move(sink));

@@ -8,7 +8,7 @@
 
 namespace deltaserve {
 
-// How long a caller is told to wait before it tries again, where waiting helps.
+// How long a caller is told to wait before it tries again where nothing else is said.
 inline constexpr int kRetryDelayMs = 1000;
 
 // The status as a caller may see it: codes that are none of the contract's (docs/api.md) are our
@@ -16,7 +16,8 @@ inline constexpr int kRetryDelayMs = 1000;
 // rest.
 absl::Status PublicStatus(const absl::Status& status, absl::string_view request_id);
 
-// RESOURCE_EXHAUSTED carries a google.rpc.RetryInfo.
+// RESOURCE_EXHAUSTED carries a google.rpc.RetryInfo: the delay that its retry hint says
+// (api/retry_hint.h), or kRetryDelayMs where it has none; nothing where waiting does not help.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace deltaserve

@@ -101,6 +101,8 @@ v1::Usage ToProto(const Usage& usage) {
   out.set_device_seconds(Seconds(total.device_ns));
   if (total.energy_uj) out.set_energy_joules(Joules(*total.energy_uj));
   if (total.cost) out.set_cost_usd(Usd(*total.cost));
+  if (usage.billed) out.set_billed_usd(Usd(*usage.billed));
+  if (usage.durable) out.set_durable(*usage.durable);
   *out.mutable_prefill() = ToProto(usage.device[Phase::kPrefill]);
   *out.mutable_decode() = ToProto(usage.device[Phase::kDecode]);
   *out.mutable_score() = ToProto(usage.device[Phase::kScore]);

@@ -162,6 +162,37 @@ TEST(CommandLineTest, ModelsMayBeOne) {
   EXPECT_EQ(RequestOf<v1::GetModelRequest>({"models", "--model", "m"}).model(), "m");
 }
 
+TEST(CommandLineTest, UsageTakesFiltersAndKeys) {
+  const CommandLine line =
+      Parsed({"usage", "--tenant", "acme", "--model", "m", "--from", "2026-11-01", "--to",
+              "2026-11-30", "--by", "day,tenant", "--csv", "--key-file", "k"});
+  EXPECT_EQ(std::get<v1::GetUsageRequest>(line.request).DebugString(),
+            TextOf<v1::GetUsageRequest>("tenant: 'acme' model: 'm' first_day: '2026-11-01'"
+                                        " last_day: '2026-11-30' by_tenant: true by_day: true"));
+  EXPECT_TRUE(line.csv);
+  EXPECT_EQ(line.key_path, "k");
+  EXPECT_EQ(line.text_path, std::nullopt);
+  EXPECT_EQ(RequestOf<v1::GetUsageRequest>({"usage", "--request", "a-1"}).request_id(), "a-1");
+  EXPECT_THAT(Exited({"usage", "--by", "week"}).message,
+              HasSubstr("week is none of day, tenant, model"));
+}
+
+TEST(CommandLineTest, KeysAddTakesATenantAndItsLimits) {
+  const auto command = RequestOf<CommandLine::AddKey>(
+      {"keys", "add", "--file", "f", "--tenant", "acme", "--admin", "--model", "a", "--model", "b",
+       "--requests-per-minute", "5", "--tokens-per-minute", "6", "--budget", "2.50/month"});
+  EXPECT_EQ(command.path, "f");
+  EXPECT_TRUE(command.admin);
+  EXPECT_EQ(command.tenant.DebugString(),
+            TextOf<v1::KeysFile::Tenant>("name: 'acme' models: 'a' models: 'b'"
+                                         " requests_per_minute: 5 tokens_per_minute: 6"
+                                         " budget { usd: '2.50' period: 'month' }"));
+  EXPECT_THAT(Exited({"keys", "add", "--file", "f", "--tenant", "a", "--budget", "2"}).message,
+              HasSubstr("2 is not of the form USD/PERIOD"));
+  EXPECT_EQ(Exited({"keys", "add", "--tenant", "a"}).code, kExitUsage);
+  EXPECT_EQ(Exited({"keys"}).code, kExitUsage);
+}
+
 TEST(CommandLineTest, BadUsageNamesTheCulprit) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"frobnicate"}, "frobnicate"},

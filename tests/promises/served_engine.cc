@@ -10,9 +10,9 @@
 namespace deltaserve {
 namespace {
 
-std::vector<std::string> NamesOf(const std::vector<LaneOptions> &lanes) {
+std::vector<std::string> NamesOf(const std::vector<LaneOptions>& lanes) {
   std::vector<std::string> names;
-  for (const LaneOptions &lane : lanes) names.push_back(lane.name);
+  for (const LaneOptions& lane : lanes) names.push_back(lane.name);
   return names;
 }
 
@@ -77,7 +77,8 @@ ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued,
                                                                          {.models = models_.get(),
                                                                           .clock = &engine_.clock(),
                                                                           .observer = &observer_,
-                                                                          .log = std::move(log)},
+                                                                          .log = std::move(log),
+                                                                          .tenants = &tenants_},
                                                                          {});
   if (!server.ok()) throw std::runtime_error(server.status().ToString());
   server_ = *std::move(server);
@@ -85,13 +86,13 @@ ServedEngine::ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued,
       grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
 }
 
-double ServedEngine::Count(const std::string &counter, const std::string &outcome) const {
+double ServedEngine::Count(const std::string& counter, const std::string& outcome) const {
   double sum = 0;
-  for (const prometheus::MetricFamily &family : metrics_.registry()->Collect()) {
+  for (const prometheus::MetricFamily& family : metrics_.registry()->Collect()) {
     if (family.name != counter) continue;
-    for (const prometheus::ClientMetric &metric : family.metric) {
+    for (const prometheus::ClientMetric& metric : family.metric) {
       bool counts = outcome.empty();
-      for (const auto &label : metric.label) {
+      for (const auto& label : metric.label) {
         counts |= label.name == "outcome" && label.value == outcome;
       }
       if (counts) sum += metric.counter.value;

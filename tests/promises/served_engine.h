@@ -22,7 +22,7 @@ namespace deltaserve {
 // Hands everything on, and lets a test wait for it. Thread-safe.
 class WatchedQueue final : public RequestQueue {
  public:
-  explicit WatchedQueue(RequestQueue &queue) : queue_(queue) {}
+  explicit WatchedQueue(RequestQueue& queue) : queue_(queue) {}
 
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
@@ -38,22 +38,21 @@ class WatchedQueue final : public RequestQueue {
  private:
   absl::Status Noted(absl::Status status);
 
-  RequestQueue &queue_;
+  RequestQueue& queue_;
   Mutex mutex_;
   CondVar changed_;
   int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Hands everything on to the metrics, and adds up the device's time of calls
-// that have ended.
+// Hands everything on to the metrics, and adds up the device's time of calls that have ended.
 class UsageObserver final : public RequestObserver {
  public:
-  explicit UsageObserver(RequestObserver &next) : next_(next) {}
+  explicit UsageObserver(RequestObserver& next) : next_(next) {}
 
   void OnReceived(Method method) override { next_.OnReceived(method); }
-  void OnFinished(Method method, std::string_view model, const absl::Status &status,
-                  const Usage &usage, SteadyNs duration_ns) override {
+  void OnFinished(Method method, std::string_view model, const absl::Status& status,
+                  const Usage& usage, SteadyNs duration_ns) override {
     device_ns_ += usage.TotalDeviceUse().device_ns;
     next_.OnFinished(method, model, status, usage, duration_ns);
   }
@@ -64,25 +63,25 @@ class UsageObserver final : public RequestObserver {
   int64_t device_ns() const { return device_ns_; }
 
  private:
-  RequestObserver &next_;
+  RequestObserver& next_;
   std::atomic<int64_t> device_ns_ = 0;
 };
 
 // The device costs a dollar an hour.
 class ServedEngine {
  public:
-  // Serves the lanes under their names. The engine's loop is running.
-  // `step_ns`: what the clock advances by in each step.
+  // Serves the lanes under their names. The engine's loop is running. `step_ns`: what the clock
+  // advances by in each step.
   explicit ServedEngine(std::unique_ptr<Backend> backend, int64_t max_queued = 1000,
                         std::vector<LaneOptions> lanes = {GoldenLane("ddl_cc")},
                         SteadyNs step_ns = 0);
 
-  TestEngine &engine() { return engine_; }
-  WatchedQueue &queue() { return queue_; }
-  GrpcServer &server() { return *server_; }
-  v1::InferenceService::Stub &stub() { return *stub_; }
+  TestEngine& engine() { return engine_; }
+  WatchedQueue& queue() { return queue_; }
+  GrpcServer& server() { return *server_; }
+  v1::InferenceService::Stub& stub() { return *stub_; }
   // The sum over the series of a counter; all of them, or those of one outcome.
-  double Count(const std::string &counter, const std::string &outcome = "") const;
+  double Count(const std::string& counter, const std::string& outcome = "") const;
   DeviceAccount Account() { return meter_.Account(engine_.clock().Now()); }
   int64_t finished_device_ns() const { return observer_.device_ns(); }
 
@@ -90,13 +89,13 @@ class ServedEngine {
   // Time passes in steps, and as much of it between them.
   class Ticker final : public StepObserver {
    public:
-    Ticker(ManualClock &clock, SteadyNs step_ns) : clock_(clock), step_ns_(step_ns) {}
+    Ticker(ManualClock& clock, SteadyNs step_ns) : clock_(clock), step_ns_(step_ns) {}
     void OnStepBegin(std::string_view, SteadyNs) override { clock_.Advance(step_ns_); }
-    void OnStep(const StepStats &) override { clock_.Advance(step_ns_); }
-    void OnLoad(const ModelLoad &) override {}
+    void OnStep(const StepStats&) override { clock_.Advance(step_ns_); }
+    void OnLoad(const ModelLoad&) override {}
 
    private:
-    ManualClock &clock_;
+    ManualClock& clock_;
     const SteadyNs step_ns_;
   };
 
@@ -109,6 +108,7 @@ class ServedEngine {
   Metrics metrics_;
   UsageObserver observer_;
   std::unique_ptr<ModelRegistry> models_;
+  Tenants tenants_;
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::InferenceService::Stub> stub_;
 };

@@ -83,9 +83,14 @@ TEST(GrpcServerTest, AnAddressInUseIsAnError) {
   const ModelRegistry models({});
   SteadyClock clock;
   RecordingObserver observer;
-  const auto second = GrpcServer::Start(
-      server.server().address(),
-      {.models = &models, .clock = &clock, .observer = &observer, .log = nullptr}, {});
+  const Tenants tenants;
+  const auto second = GrpcServer::Start(server.server().address(),
+                                        {.models = &models,
+                                         .clock = &clock,
+                                         .observer = &observer,
+                                         .log = nullptr,
+                                         .tenants = &tenants},
+                                        {});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(server.server().address()));
 }

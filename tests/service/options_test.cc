@@ -38,6 +38,39 @@ std::string WriteConfig(const TempDir& dir, const std::string& text) {
   return path;
 }
 
+TEST(OptionsTest, AccountsAreOffByDefault) {
+  const Options options = ParseWithModel({})->options;
+  EXPECT_EQ(options.keys, "");
+  EXPECT_EQ(options.ledger, "");
+  EXPECT_EQ(options.ledger_failure, "refuse");
+  EXPECT_EQ(options.admin, "");
+}
+
+TEST(OptionsTest, KeysBeyondLoopbackWantToBeAllowed) {
+  for (const char* listen : {"127.0.0.1:1", "127.9.9.9:1", "localhost:1", "[::1]:1"}) {
+    EXPECT_TRUE(ParseWithModel({"--keys", "k", "--listen", listen}).ok()) << listen;
+  }
+  for (const char* listen : {"0.0.0.0:1", "[::]:1", "10.0.0.1:1", "localhost.example:1"}) {
+    EXPECT_THAT(ErrorOf(ParseWithModel({"--keys", "k", "--listen", listen})),
+                AllOf(StartsWith("--keys: "), HasSubstr(listen), HasSubstr("--insecure")));
+    EXPECT_TRUE(ParseWithModel({"--keys", "k", "--insecure", "--listen", listen}).ok());
+    EXPECT_TRUE(ParseWithModel({"--listen", listen}).ok());
+  }
+  EXPECT_FALSE(ParseWithModel({"--keys=k", "--admin=0.0.0.0:1"}).ok());
+  EXPECT_FALSE(ParseWithModel({"--keys=k", "--admin=0.0.0.0:1", "--insecure=false"}).ok());
+  EXPECT_TRUE(ParseWithModel({"--keys=k", "--admin=0.0.0.0:1", "--insecure=true"}).ok());
+  EXPECT_FALSE(ParseWithModel({"--keys=k", "--insecure=perhaps"}).ok());
+}
+
+TEST(OptionsTest, AnAdminAddressForAnybodyWantsToBeAllowed) {
+  EXPECT_TRUE(ParseWithModel({"--admin", "127.0.0.1:1"}).ok());
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--admin", "0.0.0.0:1"})), StartsWith("--admin: without"));
+  EXPECT_TRUE(ParseWithModel({"--admin", "0.0.0.0:1", "--insecure"}).ok());
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--admin", "nowhere"})), HasSubstr("is not HOST:PORT"));
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--ledger-failure", "ignore"})),
+              HasSubstr("is none of refuse, continue"));
+}
+
 TEST(OptionsTest, Defaults) {
   const auto parsed = ParseWithModel({});
   ASSERT_TRUE(parsed.ok()) << parsed.status();

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "deltaserve/v1/status_details.pb.h"
+#include "server/api/retry_hint.h"
 
 namespace deltaserve {
 namespace {
@@ -12,7 +13,8 @@ TEST(StatusMappingTest, ContractsCodesPassUnchanged) {
   for (const absl::Status& status :
        {absl::CancelledError("m"), absl::InvalidArgumentError("m"),
         absl::DeadlineExceededError("m"), absl::NotFoundError("m"),
-        absl::ResourceExhaustedError("m"), absl::UnavailableError("m")}) {
+        absl::ResourceExhaustedError("m"), absl::UnavailableError("m"),
+        absl::UnauthenticatedError("m"), absl::PermissionDeniedError("m")}) {
     EXPECT_EQ(PublicStatus(status, "id-1"), status);
     const grpc::Status mapped = ToGrpcStatus(status);
     EXPECT_EQ(static_cast<int>(mapped.error_code()), static_cast<int>(status.code()));
@@ -45,6 +47,19 @@ TEST(StatusMappingTest, ExhaustionSaysWhenToRetry) {
   EXPECT_EQ(retry.retry_delay().seconds() * 1000 + retry.retry_delay().nanos() / 1'000'000,
             kRetryDelayMs);
   EXPECT_TRUE(ToGrpcStatus(absl::UnavailableError("")).error_details().empty());
+}
+
+TEST(StatusMappingTest, ARetryHintIsTakenOver) {
+  const auto exhausted = [](absl::Duration delay) {
+    return ToGrpcStatus(WithRetryHint(absl::ResourceExhaustedError("rate"), delay));
+  };
+  v1::StatusDetails details;
+  ASSERT_TRUE(details.ParseFromString(exhausted(absl::Milliseconds(61'250)).error_details()));
+  v1::RetryInfo retry;
+  ASSERT_TRUE(retry.ParseFromString(details.details(0).value()));
+  EXPECT_EQ(retry.retry_delay().seconds(), 61);
+  EXPECT_EQ(retry.retry_delay().nanos(), 250'000'000);
+  EXPECT_TRUE(exhausted(absl::InfiniteDuration()).error_details().empty());
 }
 
 }  // namespace

@@ -189,12 +189,18 @@ std::vector<ServedModel> Models(const TestServer::Options& options, RequestQueue
 
 TestServer::TestServer(Options options)
     : models_(Models(options, &queue_)), log_(std::make_shared<LogSink>()) {
+  if (options.keys_path.empty()) {
+    tenants_ = std::make_unique<Tenants>();
+  } else {
+    tenants_ = Tenants::Load(options.keys_path).value();
+  }
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start("127.0.0.1:0",
                         {.models = &models_,
                          .clock = &clock_,
                          .observer = &observer_,
-                         .log = std::make_shared<spdlog::logger>("test", log_)},
+                         .log = std::make_shared<spdlog::logger>("test", log_),
+                         .tenants = tenants_.get()},
                         options.limits);
   if (!server.ok()) throw std::runtime_error(server.status().ToString());
   server_ = *std::move(server);

@@ -109,6 +109,7 @@ class TestServer {
     std::shared_ptr<const Tokenizer> tokenizer = ByteTokenizer();
     RequestLimits limits = {};
     std::vector<std::string> more_models = {};  // served as well, under these names
+    std::string keys_path = {};                 // a keys file; empty: none
   };
   TestServer() : TestServer(Options()) {}
   explicit TestServer(Options options);
@@ -116,6 +117,7 @@ class TestServer {
   FakeQueue& queue() { return queue_; }
   RecordingObserver& observer() { return observer_; }
   GrpcServer& server() { return *server_; }
+  Tenants& tenants() { return *tenants_; }
   v1::InferenceService::Stub& stub() { return *stub_; }
   std::shared_ptr<grpc::Channel> channel() { return channel_; }
   // All that was logged so far.
@@ -129,6 +131,7 @@ class TestServer {
   SteadyClock clock_;
   ModelRegistry models_;
   std::shared_ptr<LogSink> log_;
+  std::unique_ptr<Tenants> tenants_;
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::InferenceService::Stub> stub_;

@@ -1,0 +1,117 @@
+#include "server/accounts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace deltaserve {
+
+Accounts::Accounts(const Options& options, std::shared_ptr<spdlog::logger> log, CostMeter& meter)
+    : has_price_(options.nanodollars_per_device_hour.has_value()),
+      on_failure_(options.ledger_failure == "continue" ? LedgerFailure::kContinue
+                                                       : LedgerFailure::kRefuse),
+      log_(std::move(log)),
+      meter_(meter),
+      forecast_(meter.prices(), options.max_batch_tokens) {}
+
+absl::StatusOr<std::unique_ptr<Accounts>> Accounts::Open(const Options& options,
+                                                         std::shared_ptr<spdlog::logger> log,
+                                                         CostMeter& meter) {
+  // Not make_unique: the constructor is private.
+  std::unique_ptr<Accounts> accounts(new Accounts(options, log, meter));
+  if (options.keys.empty()) {
+    accounts->tenants_ = std::make_unique<Tenants>();
+  } else {
+    absl::StatusOr<std::unique_ptr<Tenants>> tenants = Tenants::Load(options.keys);
+    if (!tenants.ok()) return tenants.status();
+    accounts->tenants_ = *std::move(tenants);
+  }
+  if (!options.ledger.empty()) {
+    UsageLedger::Options ledger_options;
+    ledger_options.on_change = [log](const absl::Status& status) {
+      if (status.ok()) {
+        log->info("the ledger is written again");
+      } else {
+        log->error("the ledger cannot be written: {}", std::string(status.message()));
+      }
+    };
+    absl::StatusOr<std::unique_ptr<UsageLedger>> ledger =
+        UsageLedger::Open(options.ledger, std::move(ledger_options));
+    if (!ledger.ok()) return ledger.status();
+    accounts->ledger_ = *std::move(ledger);
+    absl::Status loaded = accounts->budgets_.Load(*accounts->ledger_);
+    if (!loaded.ok()) return loaded;
+    log->info("ledger={} interrupted_requests={}", options.ledger,
+              accounts->ledger_->num_interrupted());
+  }
+  if (absl::Status status = accounts->Check(accounts->tenants_->tenants()); !status.ok()) {
+    return status;
+  }
+  return accounts;
+}
+
+absl::Status Accounts::Check(const Tenants::List& tenants) const {
+  for (const auto& tenant : tenants) {
+    if (!tenant->budget) continue;
+    if (ledger_ == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tenant ", tenant->name, " has a budget, which takes a --ledger"));
+    }
+    if (!has_price_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tenant ", tenant->name, " has a budget, which takes a price, --usd-per-device-hour"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+RequestQueue& Accounts::Front(RequestQueue& queue) {
+  if (ledger_ == nullptr) return queue;
+  queue_ = std::make_unique<BilledQueue>(
+      BilledQueue::Dependencies{
+          .queue = queue,
+          .ledger = *ledger_,
+          .budgets = budgets_,
+          .forecast = forecast_,
+          .cost_so_far = [this](RequestId id) { return meter_.UseSoFar(id).cost.value_or(0); },
+          .now = absl::Now},
+      on_failure_);
+  return *queue_;
+}
+
+void Accounts::OnStep(const StepStats& step) {
+  if (queue_ == nullptr) return;
+  forecast_.OnStep(step);
+  queue_->OnStep(step);
+}
+
+std::vector<TenantAccount> Accounts::TenantAccounts() const {
+  const absl::Time now = absl::Now();
+  std::vector<TenantAccount> accounts;
+  for (const auto& tenant : tenants_->tenants()) {
+    const Budgets::Balance ever = budgets_.BalanceOf({.name = tenant->name}, now);
+    TenantAccount& account = accounts.emplace_back();
+    account.name = tenant->name;
+    account.billed = ever.billed;
+    account.absorbed = ever.absorbed;
+    if (!tenant->budget) continue;
+    const Budgets::Balance present = budgets_.BalanceOf(*tenant, now);
+    account.budget_left =
+        std::max<Picodollars>(0, tenant->budget->limit - present.billed - present.reserved);
+  }
+  return accounts;
+}
+
+void Accounts::Reload() {
+  const absl::Status status =
+      tenants_->Reload([this](const Tenants::List& tenants) { return Check(tenants); });
+  if (status.ok()) {
+    log_->info("the keys are read anew: {} tenants", tenants_->tenants().size());
+  } else {
+    log_->error("the keys stay as they were: {}", std::string(status.message()));
+  }
+}
+
+}  // namespace deltaserve
