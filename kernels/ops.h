@@ -98,6 +98,7 @@ struct BoundaryParams {
   // contribute to x_in of the m+1-th token after them. Taken as zero where a run starts at position
   // 0.
   TensorView tails;
+  TensorView next_tails = {};  // those of the next boundary, if there is one: a hint, as next_kv
   TensorView x_in;  // out, f32 [T, d]; optional
 
   TensorView norm_weight;  // f32 [d]

@@ -364,6 +364,17 @@ HWY_EXPORT(CrossSpansOfAnyType);
 // State entries that are worth waking a worker for.
 constexpr int64_t kGrain = 8192;
 
+// The next boundary's tails, after what is on the list for the next Attention.
+void ReadAheadOf(const BoundaryParams& p, ReadAhead& ahead) {
+  constexpr int64_t kLeastRows = 16;  // as in attention.cc
+  if (!p.next_tails || p.batch.num_tokens < kLeastRows) return;
+  const int32_t* slots = p.batch.state_slot.As<int32_t>();
+  const int64_t size_bytes = p.next_tails.dim(1) * p.next_tails.dim(2) * sizeof(float);
+  for (int64_t s = 0; s < p.batch.num_sequences; ++s) {
+    if (!ahead.Add(p.next_tails.Row<float>(slots[s]), size_bytes)) return;
+  }
+}
+
 void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
   const int64_t work = p.batch.num_tokens * p.src.dim(1) * p.src.dim(2);
   const int64_t num_ranges =
@@ -386,6 +397,7 @@ void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
       cross(p, spans.data(), spans.data() + spans.size(), beta, v, workers.Scratch<float>(worker));
     }
   });
+  ReadAheadOf(p, workers.read_ahead());
 }
 
 }  // namespace

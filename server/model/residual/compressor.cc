@@ -64,9 +64,14 @@ void Compressor::SetRead(BoundaryParams& boundary, int64_t call, TensorView tail
   // One call's rows of every slot: [slots, K-1, d] inside [slots, calls, K-1, d].
   const int64_t rows = tails.dim(2);
   const int64_t width = tails.dim(3);
-  TensorView own(tails.As<float>() + call * rows * width, DType::kF32, {tails.dim(0), rows, width});
-  own.row_stride = tails.row_stride;
-  boundary.tails = own;
+  const auto of_call = [&](int64_t index) {
+    TensorView own(tails.As<float>() + index * rows * width, DType::kF32,
+                   {tails.dim(0), rows, width});
+    own.row_stride = tails.row_stride;
+    return own;
+  };
+  boundary.tails = of_call(call);
+  if (call + 1 < tails.dim(1)) boundary.next_tails = of_call(call + 1);
 }
 
 }  // namespace deltaserve
