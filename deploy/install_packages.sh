@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing from Debian 12's packages: what building Deltaserve needs and, with
-# --tests, what `tests/run.sh --full` needs besides. As root or through sudo; where there is
+# --tests, what `tests/run.sh` needs besides. As root or through sudo; where there is
 # neither, it names the missing packages and stops. Does nothing when all are there.
 set -euo pipefail
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs, builds and tests. --full adds what is slow: the sanitizers, the fuzzers, the models'
-# tests, the format. A second run only does what changed since the first.
+# Installs, builds and tests. --full adds what is slow: the sanitizers, the fuzzers, the format, some
+# tests. A second run only does what changed since the first.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -137,13 +137,11 @@ test_models() {
 
 # --- The run.
 
-packages=(deploy/install_packages.sh)
-$full && packages+=(--tests)
-
-needed_stage packages "${packages[@]}"
+needed_stage packages deploy/install_packages.sh --tests
 needed_stage build build release
 if ! $full; then
   stage tests run_tests tests release --label-exclude '^slow$'
+  stage models test_models
   finish
 fi
 
