@@ -99,7 +99,7 @@ struct BoundaryParams {
   // 0.
   TensorView tails;
   TensorView next_tails = {};  // those of the next boundary, if there is one: a hint, as next_kv
-  TensorView x_in;  // out, f32 [T, d]; optional
+  TensorView x_in;             // out, f32 [T, d]; optional
 
   TensorView norm_weight;  // f32 [d]
   float norm_eps = 0;

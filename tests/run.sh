@@ -105,7 +105,7 @@ test_asan() {
 
 # What threads share. libgomp is not instrumented, so there is one thread where it is in use.
 test_tsan() {
-  local rooms=(client engine service telemetry integration promises)
+  local rooms=(billing client engine service telemetry integration promises)
   local label_regex
   printf -v label_regex '|%s' "${rooms[@]}"
   build tsan "${rooms[@]/#/tests_}"
@@ -119,7 +119,7 @@ test_fuzzers() {
 }
 
 check_format() {
-  find kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
+  find auth kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
     xargs -0 clang-format-14 --dry-run -Werror
   shellcheck --severity=warning .ci/run ./*/*.sh
 }

@@ -126,7 +126,8 @@ struct Usage {
   SteadyNs time_to_first_token_ns = 0;  // from submission; 0: none came
   SteadyNs total_ns = 0;
   ByPhase<DeviceUse> device = {};  // zero where nobody meters the device
-  // What its tenant is billed of the cost, and whether the ledger has it; absent: there is no ledger.
+  // What its tenant is billed of the cost, and whether the ledger has it; absent: there is no
+  // ledger.
   std::optional<Picodollars> billed = {};
   std::optional<bool> durable = {};
 

@@ -159,11 +159,12 @@ TEST_F(BilledQueueTest, WhatExceedsTheBudgetIsRefusedAndLeavesNoRow) {
 }
 
 TEST_F(BilledQueueTest, EndsWhatHasCostWhatWasReserved) {
-  const auto acme = Acme(10 * kReserved);
-  for (const RequestId id : {1, 2}) {
-    ASSERT_TRUE(Submit(id, acme, std::make_shared<AwaitedSink>()).ok());
+  const auto acme = Acme(10 * kReserved), boundless = Acme({});
+  std::map<RequestId, std::shared_ptr<AwaitedSink>> sinks;
+  for (const RequestId id : {1, 2, 3}) {
+    sinks[id] = std::make_shared<AwaitedSink>();
+    ASSERT_TRUE(Submit(id, id == 3 ? boundless : acme, sinks[id]).ok());
   }
-  ASSERT_TRUE(Submit(3, Acme({}), std::make_shared<AwaitedSink>()).ok());
   std::vector<SequenceWork> work;
   for (const RequestId id : {1, 2, 3}) {
     engine_.Await(id);
@@ -178,6 +179,7 @@ TEST_F(BilledQueueTest, EndsWhatHasCostWhatWasReserved) {
   for (const RequestId id : {1, 2, 3}) engine_.Finish(id, 1);
   queue_->OnStep(step);
   EXPECT_THAT(engine_.ended_for_budget(), ElementsAre(2));
+  for (const auto& [id, sink] : sinks) EXPECT_TRUE(sink->Await().status.ok());
 }
 
 TEST_F(BilledQueueTest, ACancellationIsNotLostWhileTheReservationIsWritten) {
