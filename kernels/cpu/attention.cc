@@ -333,8 +333,9 @@ namespace {
 
 // The pages of the next cache are in the order in which they will be read. With fewer rows memory
 // is busy with the weights anyway, and the products of more are not those that read ahead.
-void ReadAheadOf(const AttentionParams& p, ReadAhead& ahead) {
+void ReadAheadOf(const AttentionParams& p, Workers& workers) {
   constexpr int64_t kLeastRows = 16;
+  ReadAhead& ahead = workers.read_ahead();
   ahead.Clear();
   if (!p.next_kv || p.batch.num_tokens < kLeastRows) return;
   const int32_t* kv_len = p.batch.kv_len.As<int32_t>();
@@ -342,9 +343,10 @@ void ReadAheadOf(const AttentionParams& p, ReadAhead& ahead) {
       p.next_kv.shape.NumElements() / p.next_kv.dim(0) * SizeBytes(p.next_kv.dtype);
   for (int64_t s = 0; s < p.batch.num_sequences; ++s) {
     const int32_t* pages = p.batch.page_table.Row<int32_t>(s);
+    const int worker = workers.OwnerOf(s, p.batch.num_sequences);
     for (int64_t i = 0; i * kPageTokens < kv_len[s]; ++i) {
       const char* page = p.next_kv.As<char>() + pages[i] * page_bytes;
-      if (!ahead.Add(page, page_bytes)) return;
+      if (!ahead.Add(worker, page, page_bytes)) break;
     }
   }
 }
@@ -379,7 +381,7 @@ void Attention(const AttentionParams& p, Workers& workers) {
                     const AttentionItem* end = items.data() + std::min(num_items, (n + 1) * group);
                     run(p, begin, end, workers.Scratch<float>(worker));
                   });
-  ReadAheadOf(p, workers.read_ahead());
+  ReadAheadOf(p, workers);
 }
 
 }  // namespace deltaserve::cpu

@@ -365,13 +365,14 @@ HWY_EXPORT(CrossSpansOfAnyType);
 constexpr int64_t kGrain = 8192;
 
 // The next boundary's tails, after what is on the list for the next Attention.
-void ReadAheadOf(const BoundaryParams& p, ReadAhead& ahead) {
+void ReadAheadOf(const BoundaryParams& p, Workers& workers) {
   constexpr int64_t kLeastRows = 16;  // as in attention.cc
   if (!p.next_tails || p.batch.num_tokens < kLeastRows) return;
   const int32_t* slots = p.batch.state_slot.As<int32_t>();
   const int64_t size_bytes = p.next_tails.dim(1) * p.next_tails.dim(2) * sizeof(float);
   for (int64_t s = 0; s < p.batch.num_sequences; ++s) {
-    if (!ahead.Add(p.next_tails.Row<float>(slots[s]), size_bytes)) return;
+    const int worker = workers.OwnerOf(s, p.batch.num_sequences);
+    workers.read_ahead().Add(worker, p.next_tails.Row<float>(slots[s]), size_bytes);
   }
 }
 
@@ -397,7 +398,7 @@ void CrossTimeRead(const BoundaryParams& p, Workers& workers) {
       cross(p, spans.data(), spans.data() + spans.size(), beta, v, workers.Scratch<float>(worker));
     }
   });
-  ReadAheadOf(p, workers.read_ahead());
+  ReadAheadOf(p, workers);
 }
 
 }  // namespace

@@ -33,29 +33,29 @@ class ReadAhead {
 
    private:
     friend class ReadAhead;
+    int64_t left_bytes_ = 0;  // room for more
     std::vector<Lines> regions_;
     size_t next_ = 0;
   };
 
-  // `capacity_bytes`: what is still there when it is read.
+  // `capacity_bytes`: of all together, what is still there when it is read.
   ReadAhead(int num_workers, int64_t capacity_bytes)
-      : shares_(num_workers), capacity_bytes_(capacity_bytes) {}
+      : shares_(num_workers), share_bytes_(capacity_bytes / num_workers) {}
 
   void Clear() {
     for (Share& share : shares_) {
       share.regions_.clear();
       share.next_ = 0;
+      share.left_bytes_ = share_bytes_;
     }
-    num_regions_ = 0;
-    left_bytes_ = capacity_bytes_;
   }
-  // Whole lines, to the worker whose turn it is. Beyond the capacity nothing is added, and false
-  // returned.
-  bool Add(const void* data, int64_t size_bytes) {
-    if (size_bytes > left_bytes_) return false;
-    left_bytes_ -= size_bytes;
+  // Whole lines that `worker` will read. Beyond its capacity nothing is added, and false returned.
+  bool Add(int worker, const void* data, int64_t size_bytes) {
+    Share& share = shares_[worker];
+    if (size_bytes > share.left_bytes_) return false;
+    share.left_bytes_ -= size_bytes;
     const char* begin = static_cast<const char*>(data);
-    shares_[num_regions_++ % shares_.size()].regions_.push_back({begin, begin + size_bytes});
+    share.regions_.push_back({begin, begin + size_bytes});
     return true;
   }
 
@@ -63,9 +63,7 @@ class ReadAhead {
 
  private:
   std::vector<Share> shares_;
-  const int64_t capacity_bytes_;
-  int64_t left_bytes_ = 0;
-  size_t num_regions_ = 0;
+  const int64_t share_bytes_;
 };
 
 }  // namespace deltaserve::cpu

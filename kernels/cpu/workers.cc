@@ -79,10 +79,22 @@ void Workers::ForEach(int64_t count, bool serial,
     for (int64_t index = 0; index < count; ++index) body(index, 0);
     return;
   }
-  std::atomic<int64_t> next{0};
+  struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  std::vector<Share> shares(count_);
+  for (int worker = 0; worker < count_; ++worker) {
+    shares[worker].next = count * worker / count_;
+    shares[worker].end = count * (worker + 1) / count_;
+  }
   Run([&](int worker) {
-    for (int64_t index; (index = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-      body(index, worker);
+    for (int n = 0; n < count_; ++n) {
+      Share& share = shares[(worker + n) % count_];
+      for (int64_t index;
+           (index = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+        body(index, worker);
+      }
     }
   });
 }

@@ -26,10 +26,17 @@ class Workers {
   void ForRanges(int64_t count, int64_t grain,
                  absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body) const;
 
-  // Calls body(index, worker) for every index of [0, count), one at a time to whoever is free. For
-  // items that differ much in cost. With `serial`, the caller does them all.
+  // Calls body(index, worker) for every index of [0, count), for items that differ much in cost: a
+  // worker takes its own share in order, one at a time, then what others have left of theirs. With
+  // `serial`, the caller does them all.
   void ForEach(int64_t count, bool serial,
                absl::FunctionRef<void(int64_t index, int worker)> body) const;
+
+  // The worker that takes `index` of [0, count) unless another is done before it: the one whose
+  // caches should have what that piece needs. Processors need not share a last-level cache.
+  int OwnerOf(int64_t index, int64_t count) const {
+    return static_cast<int>(((index + 1) * count_ - 1) / count);
+  }
 
   // Gives every worker at least so much scratch memory; call it outside of a body. Earlier scratch
   // pointers become invalid. Throws std::bad_alloc.

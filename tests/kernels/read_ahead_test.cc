@@ -22,13 +22,13 @@ std::multiset<int64_t> TakeAll(ReadAhead::Share& share, const char* memory, int6
   return lines;
 }
 
-TEST(ReadAheadTest, EveryLineIsTakenOnceByOneWorker) {
+TEST(ReadAheadTest, EveryLineIsTakenOnceByItsWorker) {
   const char* const memory = reinterpret_cast<const char*>(0x100000);
   ReadAhead ahead(2, 100 * kLine);
   ahead.Clear();
-  EXPECT_TRUE(ahead.Add(memory, 7 * kLine));
-  EXPECT_TRUE(ahead.Add(memory + 7 * kLine, 5 * kLine));
-  EXPECT_TRUE(ahead.Add(memory + 12 * kLine, 3 * kLine));
+  EXPECT_TRUE(ahead.Add(0, memory, 7 * kLine));
+  EXPECT_TRUE(ahead.Add(1, memory + 7 * kLine, 5 * kLine));
+  EXPECT_TRUE(ahead.Add(0, memory + 12 * kLine, 3 * kLine));
   std::multiset<int64_t> lines = TakeAll(ahead.share(0), memory, 4);
   EXPECT_EQ(lines.size(), 10u);
   lines.merge(TakeAll(ahead.share(1), memory, 2));
@@ -36,14 +36,15 @@ TEST(ReadAheadTest, EveryLineIsTakenOnceByOneWorker) {
   EXPECT_EQ(std::set<int64_t>(lines.begin(), lines.end()).size(), 15u);
 }
 
-TEST(ReadAheadTest, NothingIsAddedBeyondTheCapacity) {
+TEST(ReadAheadTest, NothingIsAddedBeyondAWorkersPartOfTheCapacity) {
   const char* const memory = reinterpret_cast<const char*>(0x100000);
-  ReadAhead ahead(1, 10 * kLine);
-  EXPECT_FALSE(ahead.Add(memory, kLine));  // before the first Clear there is no room
+  ReadAhead ahead(2, 20 * kLine);
+  EXPECT_FALSE(ahead.Add(0, memory, kLine));  // before the first Clear there is no room
   for (int round = 0; round < 2; ++round) {
     ahead.Clear();
-    EXPECT_TRUE(ahead.Add(memory, 8 * kLine));
-    EXPECT_FALSE(ahead.Add(memory, 3 * kLine));
+    EXPECT_TRUE(ahead.Add(0, memory, 8 * kLine));
+    EXPECT_FALSE(ahead.Add(0, memory, 3 * kLine));
+    EXPECT_TRUE(ahead.Add(1, memory, 3 * kLine));
     EXPECT_EQ(TakeAll(ahead.share(0), memory, 100).size(), 8u);
   }
   ahead.Clear();
