@@ -10,6 +10,7 @@
 
 #include "auth/keys_file.h"
 #include "deltaserve/v1/admin.grpc.pb.h"
+#include "server/api/mutex.h"
 #include "tests/support/temp_dir.h"
 
 namespace deltaserve {
@@ -21,7 +22,10 @@ using testing::HasSubstr;
 class FakeLedger final : public UsageReader {
  public:
   void FindTotals(UsageQuery query, Answer<std::vector<UsageTotal>> answer) override {
-    asked = query;
+    {
+      MutexLock lock(&mutex_);
+      asked_ = query;
+    }
     UsageTotal total;
     total.tenant = "acme";
     total.day = absl::CivilDay(2026, 11, 23);
@@ -50,7 +54,14 @@ class FakeLedger final : public UsageReader {
     answer(record);
   }
 
-  UsageQuery asked;
+  UsageQuery asked() const {
+    MutexLock lock(&mutex_);
+    return asked_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  UsageQuery asked_ ABSL_GUARDED_BY(mutex_);
 };
 
 class AdminServiceTest : public testing::Test {
@@ -95,11 +106,11 @@ TEST_F(AdminServiceTest, TotalsAsAskedFor) {
   request.set_by_tenant(true);
   request.set_by_day(true);
   ASSERT_TRUE(Ask("", request).ok());
-  EXPECT_EQ(ledger_.asked.model, "demo");
-  EXPECT_EQ(ledger_.asked.tenant, std::nullopt);
-  EXPECT_EQ(ledger_.asked.first_day, absl::CivilDay(2026, 11, 1));
-  EXPECT_EQ(ledger_.asked.last_day, absl::CivilDay(2026, 11, 30));
-  EXPECT_TRUE(ledger_.asked.by_tenant && ledger_.asked.by_day && !ledger_.asked.by_model);
+  EXPECT_EQ(ledger_.asked().model, "demo");
+  EXPECT_EQ(ledger_.asked().tenant, std::nullopt);
+  EXPECT_EQ(ledger_.asked().first_day, absl::CivilDay(2026, 11, 1));
+  EXPECT_EQ(ledger_.asked().last_day, absl::CivilDay(2026, 11, 30));
+  EXPECT_TRUE(ledger_.asked().by_tenant && ledger_.asked().by_day && !ledger_.asked().by_model);
   ASSERT_EQ(response_.totals_size(), 1);
   const v1::UsageTotal& total = response_.totals(0);
   EXPECT_EQ(total.tenant(), "acme");
@@ -135,15 +146,15 @@ TEST_F(AdminServiceTest, ATenantSeesItselfAlone) {
   Start(/*with_keys=*/true, &ledger_);
   EXPECT_EQ(Ask("", {}).error_code(), grpc::StatusCode::UNAUTHENTICATED);
   ASSERT_TRUE(Ask(brand, {}).ok());
-  EXPECT_EQ(ledger_.asked.tenant, "brand");
+  EXPECT_EQ(ledger_.asked().tenant, "brand");
   v1::GetUsageRequest other;
   other.set_tenant("acme");
   EXPECT_EQ(Ask(brand, other).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   ASSERT_TRUE(Ask(acme, other).ok());
   ASSERT_TRUE(Ask(admin, other).ok());
-  EXPECT_EQ(ledger_.asked.tenant, "acme");
+  EXPECT_EQ(ledger_.asked().tenant, "acme");
   ASSERT_TRUE(Ask(admin, {}).ok());
-  EXPECT_EQ(ledger_.asked.tenant, std::nullopt);
+  EXPECT_EQ(ledger_.asked().tenant, std::nullopt);
 
   v1::GetUsageRequest request;
   request.set_request_id("a-1");
