@@ -49,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Accounts>> Accounts::Open(const Options& options,
   if (absl::Status status = accounts->Check(accounts->tenants_->tenants()); !status.ok()) {
     return status;
   }
+  accounts->OnTenants();
   return accounts;
 }
 
@@ -65,6 +66,10 @@ absl::Status Accounts::Check(const Tenants::List& tenants) const {
     }
   }
   return absl::OkStatus();
+}
+
+void Accounts::OnTenants() {
+  for (const auto& tenant : tenants_->tenants()) meter_.AddTenant(tenant->name);
 }
 
 RequestQueue& Accounts::Front(RequestQueue& queue) {
@@ -98,8 +103,9 @@ std::vector<TenantAccount> Accounts::TenantAccounts() const {
     account.absorbed = ever.absorbed;
     if (!tenant->budget) continue;
     const Budgets::Balance present = budgets_.BalanceOf(*tenant, now);
-    account.budget_left =
-        std::max<Picodollars>(0, tenant->budget->limit - present.billed - present.reserved);
+    const Picodollars limit = tenant->budget->limit;
+    account.budget = {.limit = limit,
+                      .left = std::max<Picodollars>(0, limit - present.billed - present.reserved)};
   }
   return accounts;
 }
@@ -108,6 +114,7 @@ void Accounts::Reload() {
   const absl::Status status =
       tenants_->Reload([this](const Tenants::List& tenants) { return Check(tenants); });
   if (status.ok()) {
+    OnTenants();
     log_->info("the keys are read anew: {} tenants", tenants_->tenants().size());
   } else {
     log_->error("the keys stay as they were: {}", std::string(status.message()));

@@ -51,6 +51,8 @@ class Accounts final : public StepObserver {
  private:
   Accounts(const Options& options, std::shared_ptr<spdlog::logger> log, CostMeter& meter);
   absl::Status Check(const Tenants::List& tenants) const;
+  // There are tenants, perhaps new ones.
+  void OnTenants();
 
   const bool has_price_;
   const LedgerFailure on_failure_;

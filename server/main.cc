@@ -32,12 +32,15 @@
 #include "server/service/watchdog.h"
 #include "server/telemetry/cost_meter.h"
 #include "server/telemetry/cost_metrics.h"
+#include "server/telemetry/device_metrics.h"
 #include "server/telemetry/gate_metrics.h"
 #include "server/telemetry/metered_queue.h"
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/metrics_server.h"
-#include "server/telemetry/nvml_energy.h"
+#include "server/telemetry/nvml_device.h"
+#include "server/telemetry/server_metrics.h"
 #include "server/telemetry/tenant_metrics.h"
+#include "server/telemetry/vllm_metrics.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace deltaserve {
@@ -88,17 +91,22 @@ LaneOptions LaneOptionsFor(const Options& options, const Options::Model& model,
   return lane;
 }
 
-// Of devices that do not measure it, one that says so.
-std::unique_ptr<EnergyCounter> MakeEnergyCounter(std::string_view device, spdlog::logger& log) {
+// Null: the device tells nothing of itself.
+std::unique_ptr<NvmlDevice> OpenNvml(std::string_view device, spdlog::logger& log) {
   int index = 0;
   constexpr std::string_view kCuda = "cuda:";
-  if (device.starts_with(kCuda) &&
-      absl::SimpleAtoi(std::string(device.substr(kCuda.size())), &index)) {
-    absl::StatusOr<std::unique_ptr<EnergyCounter>> nvml = OpenNvmlEnergyCounter(index);
-    if (nvml.ok()) return *std::move(nvml);
-    log.warn("energy is not measured: {}", std::string(nvml.status().message()));
+  if (!device.starts_with(kCuda) ||
+      !absl::SimpleAtoi(std::string(device.substr(kCuda.size())), &index)) {
+    return nullptr;
   }
-  return std::make_unique<NoEnergyCounter>();
+  absl::StatusOr<std::unique_ptr<NvmlDevice>> nvml = NvmlDevice::Open(index);
+  if (!nvml.ok()) {
+    log.warn("energy, utilization and memory of the device are not measured: {}",
+             std::string(nvml.status().message()));
+    return nullptr;
+  }
+  if (!(*nvml)->Read()) log.warn("{} does not measure its energy", device);
+  return *std::move(nvml);
 }
 
 // What a device can do in each dtype: as told, else as measured when it is first asked for.
@@ -177,14 +185,18 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   for (const Options::Model& model : options.models) names.push_back(model.name);
   Metrics metrics(names);
   GateMetrics gate_metrics(*metrics.registry(), names);
+  std::optional<VllmMetrics> vllm_metrics;
+  if (options.metrics_compat == "vllm") vllm_metrics.emplace(names);
 
   const SteadyNs started = clock.Now();
   absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options);
   if (!backend.ok()) return backend.status();
-  const auto energy = MakeEnergyCounter((*backend)->device(), *log);
+  const std::unique_ptr<NvmlDevice> nvml = OpenNvml((*backend)->device(), *log);
+  NoEnergyCounter no_energy;
+  EnergyCounter& energy = nvml != nullptr ? static_cast<EnergyCounter&>(*nvml) : no_energy;
   const Prices prices = {.per_device_hour = options.nanodollars_per_device_hour,
                          .per_kwh = options.nanodollars_per_kwh};
-  CostMeter meter(prices, *energy, started);
+  CostMeter meter(prices, energy, started);
   absl::StatusOr<std::unique_ptr<Accounts>> accounts = Accounts::Open(options, log, meter);
   if (!accounts.ok()) return accounts.status();
   Calibration calibration(options, **backend, clock, *log);
@@ -215,17 +227,39 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
     lanes.push_back(std::move(loaded->lane));
   }
 
-  StepObservers step_observers({&meter, &metrics, &gate_metrics, accounts->get()});
+  std::vector<StepObserver*> of_steps = {&meter, &metrics, &gate_metrics, accounts->get()};
+  std::vector<RequestObserver*> of_requests = {&metrics};
+  if (vllm_metrics) {
+    of_steps.push_back(&*vllm_metrics);
+    of_requests.push_back(&*vllm_metrics);
+  }
+  StepObservers step_observers(std::move(of_steps));
+  RequestObservers request_observers(std::move(of_requests));
   EngineLoop engine(std::move(lanes), clock, step_observers, options.max_queued_requests);
   MeteredQueue metered_queue(engine, meter);
   RequestQueue& queue = (*accounts)->Front(metered_queue);
   for (ServedModel& model : served) model.queue = &queue;
   const ModelRegistry models(std::move(served));
 
+  const SteadyNs stall_limit = absl::ToInt64Nanoseconds(options.watchdog);
+  const auto engine_is_well = [&engine, stall_limit] {
+    return engine.status().ok() && engine.StalledFor() < stall_limit;
+  };
   std::unique_ptr<MetricsServer> metrics_server;
   if (!options.metrics.empty()) {
+    const auto server_state = [&engine_is_well, &options, ledger = (*accounts)->ledger()] {
+      ServerState state = {.engine_healthy = engine_is_well(),
+                           .max_waiting = options.max_queued_requests};
+      if (ledger != nullptr) {
+        state.ledger = {.healthy = ledger->status().ok(), .lost_records = ledger->num_lost()};
+      }
+      return state;
+    };
     MetricsServer::Sources sources = {metrics.registry(),
-                                      std::make_shared<CostMetrics>(meter, clock)};
+                                      std::make_shared<CostMetrics>(meter, clock),
+                                      std::make_shared<ServerMetrics>(server_state)};
+    if (nvml != nullptr) sources.push_back(std::make_shared<DeviceMetrics>(*nvml));
+    if (vllm_metrics) sources.push_back(vllm_metrics->registry());
     if ((*accounts)->ledger() != nullptr) {
       sources.push_back(std::make_shared<TenantMetrics>(
           [&accounts = **accounts] { return accounts.TenantAccounts(); }));
@@ -241,7 +275,7 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
       GrpcServer::Start(options.listen,
                         {.models = &models,
                          .clock = &clock,
-                         .observer = &metrics,
+                         .observer = &request_observers,
                          .log = log,
                          .tenants = &(*accounts)->tenants()},
                         {.max_request_bytes = options.max_request_bytes,
@@ -257,18 +291,16 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
     admin_server = *std::move(started);
   }
 
-  const SteadyNs stall_limit = absl::ToInt64Nanoseconds(options.watchdog);
-  const Watchdog watchdog(
-      &(*server)->health(), std::min(absl::Seconds(1), options.watchdog / 4),
-      [&engine, stall_limit] { return engine.status().ok() && engine.StalledFor() < stall_limit; },
-      [&engine, &log](bool well) {
-        if (well) {
-          log->info("steps go on: SERVING");
-        } else {
-          log->error("NOT_SERVING: {}",
-                     engine.status().ok() ? "steps have stalled" : engine.status().ToString());
-        }
-      });
+  const Watchdog watchdog(&(*server)->health(), std::min(absl::Seconds(1), options.watchdog / 4),
+                          engine_is_well, [&engine, &log](bool well) {
+                            if (well) {
+                              log->info("steps go on: SERVING");
+                            } else {
+                              log->error("NOT_SERVING: {}", engine.status().ok()
+                                                                ? "steps have stalled"
+                                                                : engine.status().ToString());
+                            }
+                          });
 
   if (metrics_server != nullptr) {
     std::printf("metrics on http://%s/metrics\n", metrics_server->address().c_str());

@@ -42,6 +42,7 @@ struct Flag {
 constexpr Flag kFlags[] = {
     {"listen", "HOST:PORT", "serve gRPC here; port 0: any free one (127.0.0.1:50051)"},
     {"metrics", "HOST:PORT", "serve Prometheus metrics here; empty: nowhere (127.0.0.1:9464)"},
+    {"metrics-compat", "NAME", "vllm: metrics under vLLM's names, too (none)"},
     {"device", "NAME", "cpu or reference (cpu)"},
     {"dtype", "NAME", "hold weights as bf16 or fp32; auto: as stored (auto)"},
     {"threads", "N", "compute threads; 0: one a core (0)"},
@@ -326,6 +327,8 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
   if (!c.has_metrics() || !c.metrics().empty()) {
     o.metrics = check.Address("metrics", c.has_metrics(), c.metrics(), "127.0.0.1:9464");
   }
+  o.metrics_compat =
+      check.Choice("metrics-compat", c.has_metrics_compat(), c.metrics_compat(), {"none", "vllm"});
   o.device = check.Choice("device", c.has_device(), c.device(), {"cpu", "reference"});
   o.dtype = check.Choice("dtype", c.has_dtype(), c.dtype(), {"auto", "bf16", "fp32"});
   o.threads = check.Number("threads", c.has_threads(), c.threads(), 0, 0, 1024);

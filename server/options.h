@@ -22,9 +22,10 @@ struct Options {
   std::vector<Model> models;  // at least one, names unique
 
   std::string listen;
-  std::string metrics;  // empty: none
-  std::string device;   // "cpu" or "reference"
-  std::string dtype;    // "auto", "bf16" or "fp32"
+  std::string metrics;         // empty: none
+  std::string metrics_compat;  // "none" or "vllm"
+  std::string device;          // "cpu" or "reference"
+  std::string dtype;           // "auto", "bf16" or "fp32"
   int32_t threads = 0;
 
   int32_t max_batch_tokens = 0;

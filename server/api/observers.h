@@ -100,6 +100,14 @@ class StepObservers final : public StepObserver {
 
 enum class Method : uint8_t { kGenerate, kGenerateStream, kScore };
 
+// A sample that has ended.
+struct SampleStats {
+  FinishReason reason = FinishReason::kStop;
+  int64_t tokens = 0;
+  SteadyNs first_at = 0;  // when its first token came
+  SteadyNs last_at = 0;
+};
+
 // Called by service/, on any thread. Every call of a method is reported received once and finished
 // once, whatever became of it, so that the outcomes add up to the requests.
 class RequestObserver {
@@ -113,6 +121,36 @@ class RequestObserver {
   // The time between two messages of a sample, shared out over the `tokens` of the second.
   virtual void OnInterTokenLatency(std::string_view model, SteadyNs per_token_ns,
                                    int64_t tokens) = 0;
+  // Of a request that has not ended yet.
+  virtual void OnSampleDone(std::string_view /*model*/, const SampleStats& /*sample*/) {}
+};
+
+// Tells several, in their order. They must outlive it.
+class RequestObservers final : public RequestObserver {
+ public:
+  explicit RequestObservers(std::vector<RequestObserver*> observers)
+      : observers_(std::move(observers)) {}
+
+  void OnReceived(Method method) override {
+    for (RequestObserver* observer : observers_) observer->OnReceived(method);
+  }
+  void OnFinished(Method method, std::string_view model, const absl::Status& status,
+                  const Usage& usage, SteadyNs duration_ns) override {
+    for (RequestObserver* observer : observers_) {
+      observer->OnFinished(method, model, status, usage, duration_ns);
+    }
+  }
+  void OnInterTokenLatency(std::string_view model, SteadyNs per_token_ns, int64_t tokens) override {
+    for (RequestObserver* observer : observers_) {
+      observer->OnInterTokenLatency(model, per_token_ns, tokens);
+    }
+  }
+  void OnSampleDone(std::string_view model, const SampleStats& sample) override {
+    for (RequestObserver* observer : observers_) observer->OnSampleDone(model, sample);
+  }
+
+ private:
+  const std::vector<RequestObserver*> observers_;
 };
 
 }  // namespace deltaserve

@@ -26,7 +26,7 @@ absl::Status GenerateCore::Start(const grpc::ByteBuffer& bytes, std::shared_ptr<
   seed_ = request.sampling.seed;
   format_ = std::make_unique<OutputFormat>(*model_, request, std::move(valid->text));
   for (int32_t i = 0; i < request.n; ++i) samples_.emplace_back(format_.get(), i);
-  last_token_at_.resize(request.n);
+  stats_.resize(request.n);
 
   // From here on, the text thread has the call; this one may still use what does not change.
   absl::Status status = model_->queue->Submit(std::move(request), std::move(sink));
@@ -38,7 +38,7 @@ void GenerateCore::Read(const Mail& mail) {
   absl::Span<const SampledToken> tokens = mail.tokens;
   for (const Mail::Event& event : mail.events) {
     SampleOutput& sample = samples_[event.sample];
-    ReportLatency(event);
+    Report(event);
     for (const SampledToken& token : tokens.first(event.num_tokens)) {
       if (sample.Push(token)) model_->queue->StopSample(record_.id(), event.sample);
     }
@@ -47,14 +47,23 @@ void GenerateCore::Read(const Mail& mail) {
   }
 }
 
-void GenerateCore::ReportLatency(const Mail::Event& event) {
-  if (event.num_tokens == 0 || samples_[event.sample].finished()) return;
-  std::optional<SteadyNs>& last = last_token_at_[event.sample];
-  if (last.has_value()) {
-    context_->observer->OnInterTokenLatency(
-        model_->info.name, (event.at - *last) / event.num_tokens, event.num_tokens);
+void GenerateCore::Report(const Mail::Event& event) {
+  SampleStats& stats = stats_[event.sample];
+  // What came after a stop string is not shown.
+  if (event.num_tokens > 0 && !samples_[event.sample].finished()) {
+    if (stats.tokens == 0) {
+      stats.first_at = event.at;
+    } else {
+      context_->observer->OnInterTokenLatency(
+          model_->info.name, (event.at - stats.last_at) / event.num_tokens, event.num_tokens);
+    }
+    stats.last_at = event.at;
+    stats.tokens += event.num_tokens;
   }
-  last = event.at;
+  if (event.done.has_value()) {
+    stats.reason = *event.done;
+    context_->observer->OnSampleDone(model_->info.name, stats);
+  }
 }
 
 void GenerateCore::Cancel() {

@@ -4,7 +4,6 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "server/service/call_record.h"
@@ -43,7 +42,8 @@ class GenerateCore {
   }
 
  private:
-  void ReportLatency(const Mail::Event& event);
+  // Tells the observer of a sample's new tokens, and of its end.
+  void Report(const Mail::Event& event);
 
   const ServiceContext* const context_;
   CallRecord record_;
@@ -51,7 +51,7 @@ class GenerateCore {
   uint64_t seed_ = 0;
   std::unique_ptr<const OutputFormat> format_;
   std::vector<SampleOutput> samples_;
-  std::vector<std::optional<SteadyNs>> last_token_at_;  // of each sample
+  std::vector<SampleStats> stats_;  // of each sample
 };
 
 }  // namespace deltaserve

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "server/api/tenant.h"
 #include "server/telemetry/apportion.h"
 
 namespace deltaserve {
@@ -15,8 +16,8 @@ constexpr int64_t kEnergyInterval = 10'000'000;  // ns
 
 int64_t DeviceAccount::AttributedNs() const {
   int64_t sum = 0;
-  for (const Model& model : models) {
-    for (const DeviceUse& use : model.use.values) sum += use.device_ns;
+  for (const Share& share : shares) {
+    for (const DeviceUse& use : share.use.values) sum += use.device_ns;
   }
   return sum;
 }
@@ -32,9 +33,22 @@ void CostMeter::AddModel(std::string_view name, const CostModel& cost) {
   Find(name).cost = cost;
 }
 
+void CostMeter::AddTenant(std::string_view name) {
+  MutexLock lock(&mutex_);
+  FindTenant(name);
+}
+
 CostMeter::Model& CostMeter::Find(std::string_view name) {
   const auto found = models_.find(name);
   return found != models_.end() ? found->second : models_[std::string(name)];
+}
+
+size_t CostMeter::FindTenant(std::string_view name) {
+  const auto found = tenants_.find(name);
+  if (found != tenants_.end()) return found->second;
+  const size_t index = tenants_.size();
+  tenants_.emplace(name, index);
+  return index;
 }
 
 void CostMeter::Advance(SteadyNs now) {
@@ -63,9 +77,9 @@ void CostMeter::EndOverhead(SteadyNs now) {
   unattributed_[kIdle].energy_uj += ReadEnergy();
 }
 
-void CostMeter::Open(RequestId request) {
+void CostMeter::Open(RequestId request, std::string_view tenant) {
   MutexLock lock(&mutex_);
-  requests_.try_emplace(request);
+  requests_.try_emplace(request, Request{.tenant = FindTenant(tenant), .spent = {}});
 }
 
 ByPhase<DeviceUse> CostMeter::Close(RequestId request) {
@@ -73,7 +87,7 @@ ByPhase<DeviceUse> CostMeter::Close(RequestId request) {
   ByPhase<DeviceUse> use;
   const auto found = requests_.find(request);
   if (found == requests_.end()) return use;
-  for (const Phase phase : kPhases) use[phase] = UseOf(found->second[phase]);
+  for (const Phase phase : kPhases) use[phase] = UseOf(found->second.spent[phase]);
   requests_.erase(found);
   return use;
 }
@@ -83,7 +97,7 @@ DeviceUse CostMeter::UseSoFar(RequestId request) {
   DeviceUse use;
   const auto found = requests_.find(request);
   if (found == requests_.end()) return use;
-  for (const Spent& spent : found->second.values) use += UseOf(spent);
+  for (const Spent& spent : found->second.spent.values) use += UseOf(spent);
   return use;
 }
 
@@ -105,10 +119,15 @@ DeviceAccount CostMeter::Account(SteadyNs now) {
   account.overhead = UseOf(unattributed_[kOverhead]);
   account.idle = UseOf(unattributed_[kIdle]);
   if (first_energy_uj_) account.energy_uj = last_energy_uj_ - *first_energy_uj_;
-  for (const auto& [name, model] : models_) {
-    DeviceAccount::Model& added = account.models.emplace_back();
-    added.name = name;
-    for (const Phase phase : kPhases) added.use[phase] = UseOf(model.spent[phase]);
+  for (const auto& [model_name, model] : models_) {
+    for (const auto& [tenant_name, tenant] : tenants_) {
+      DeviceAccount::Share& share = account.shares.emplace_back();
+      share.model = model_name;
+      share.tenant = tenant_name;
+      const ByPhase<Spent> spent =
+          tenant < model.spent.size() ? model.spent[tenant] : ByPhase<Spent>();
+      for (const Phase phase : kPhases) share.use[phase] = UseOf(spent[phase]);
+    }
   }
   return account;
 }
@@ -166,10 +185,12 @@ void CostMeter::Charge(const StepStats& step, Model& model, int64_t device_ns, i
       spent[work.phase].device_ns += ns[i];
       spent[work.phase].energy_uj += uj[i];
     };
-    charge(model.spent);
-    if (const auto request = requests_.find(work.request); request != requests_.end()) {
-      charge(request->second);
-    }
+    const auto request = requests_.find(work.request);
+    const bool is_open = request != requests_.end();
+    if (is_open) charge(request->second.spent);
+    const size_t tenant = is_open ? request->second.tenant : FindTenant(Tenant().name);
+    if (tenant >= model.spent.size()) model.spent.resize(tenant + 1);
+    charge(model.spent[tenant]);
   }
 }
 

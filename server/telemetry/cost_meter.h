@@ -24,14 +24,16 @@ namespace deltaserve {
 // The account of a device from `begin` to `end`. Every nanosecond is in one place:
 //   AttributedNs() + running_ns + overhead.device_ns + idle.device_ns == end - begin.
 struct DeviceAccount {
-  struct Model {
-    std::string name;
-    ByPhase<DeviceUse> use;  // attributed to its requests
+  // What a tenant's requests made a model spend.
+  struct Share {
+    std::string model;
+    std::string tenant;
+    ByPhase<DeviceUse> use;
   };
 
   SteadyNs begin = 0;
   SteadyNs end = 0;
-  std::vector<Model> models;         // by name
+  std::vector<Share> shares;         // of each model and tenant; by model, then tenant
   int64_t running_ns = 0;            // of a step that has not ended: whose it is is not known yet
   DeviceUse overhead;                // loading, calibration, warm-up
   DeviceUse idle;                    // between steps
@@ -56,14 +58,17 @@ class CostMeter final : public StepObserver {
 
   // A model without one is charged by sequences alone.
   void AddModel(std::string_view name, const CostModel& cost);
+  // Has shares from now on, if only of nothing. They stay, so that no sum ever becomes less.
+  void AddTenant(std::string_view name);
 
   // What is not a step is overhead, from the one call to the other.
   void BeginOverhead(SteadyNs now);
   void EndOverhead(SteadyNs now);
 
-  // From Open to Close the use of a request is kept apart; Close returns it. Both are the business
-  // of MeteredQueue. Steps count for the device's account in any case.
-  void Open(RequestId request);
+  // From Open to Close the use of a request is kept apart, and counts for its tenant; Close returns
+  // it. Both are the business of MeteredQueue. Steps count for the device's account in any case: of
+  // requests that are not open, for the tenant "default".
+  void Open(RequestId request, std::string_view tenant);
   ByPhase<DeviceUse> Close(RequestId request);
   // What an open request has used so far; nothing where it is not open.
   DeviceUse UseSoFar(RequestId request);
@@ -84,6 +89,10 @@ class CostMeter final : public StepObserver {
   };
   struct Model {
     CostModel cost;
+    std::vector<ByPhase<Spent>> spent;  // by the tenant's index; nothing beyond the end
+  };
+  struct Request {
+    size_t tenant = 0;
     ByPhase<Spent> spent;
   };
 
@@ -91,6 +100,8 @@ class CostMeter final : public StepObserver {
   void Advance(SteadyNs now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Become(State state, SteadyNs now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Model& Find(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Its index.
+  size_t FindTenant(std::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Shares out what was used since the last reading. Returns the part of the steps.
   int64_t ReadEnergy() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Charge(const StepStats& step, Model& model, int64_t device_ns, int64_t energy_uj)
@@ -108,7 +119,8 @@ class CostMeter final : public StepObserver {
   int64_t running_ns_ ABSL_GUARDED_BY(mutex_) = 0;     // of the step under way
   Spent unattributed_[kStep] ABSL_GUARDED_BY(mutex_);  // overhead, idle
   std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<RequestId, ByPhase<Spent>> requests_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t, std::less<>> tenants_ ABSL_GUARDED_BY(mutex_);  // indices
+  absl::flat_hash_map<RequestId, Request> requests_ ABSL_GUARDED_BY(mutex_);
 
   std::optional<int64_t> first_energy_uj_ ABSL_GUARDED_BY(mutex_);  // absent: never measured
   int64_t last_energy_uj_ ABSL_GUARDED_BY(mutex_) = 0;

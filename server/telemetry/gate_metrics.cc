@@ -5,6 +5,7 @@
 
 #include "absl/types/span.h"
 #include "server/telemetry/buckets.h"
+#include "server/telemetry/metric_families.h"
 
 namespace deltaserve {
 namespace {
@@ -37,18 +38,12 @@ GateMetrics::GateMetrics(prometheus::Registry& registry, const std::vector<std::
     : period_(period),
       beta_bounds_(GateBuckets()),
       discrepancy_bounds_(DiscrepancyBuckets()),
-      beta_(prometheus::BuildHistogram()
-                .Name("deltaserve_gate_beta")
-                .Help("Gate of a rewrite, 0 to 2, in sampled steps")
-                .Register(registry)),
-      discrepancy_(prometheus::BuildHistogram()
-                       .Name("deltaserve_rewrite_discrepancy")
-                       .Help("Distance of the target from what the state held along k")
-                       .Register(registry)),
-      regime_(prometheus::BuildCounter()
-                  .Name("deltaserve_gate_regime_total")
-                  .Help("Rewrites in sampled steps: skip < 0.25 <= match < 1.5 <= over")
-                  .Register(registry)) {
+      beta_(AddHistogram(registry, "deltaserve_gate_beta",
+                         "Gate of a rewrite, 0 to 2, in sampled steps")),
+      discrepancy_(AddHistogram(registry, "deltaserve_rewrite_discrepancy",
+                                "Distance of the target from what the state held along k")),
+      regime_(AddCounter(registry, "deltaserve_gate_regime_total",
+                         "Rewrites in sampled steps: skip < 0.25 <= match < 1.5 <= over")) {
   for (const std::string& model : models) models_[model];
 }
 

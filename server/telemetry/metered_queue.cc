@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/api/tenant.h"
+
 namespace deltaserve {
 namespace {
 
@@ -32,7 +34,7 @@ class MeteredSink final : public TokenSink {
 template <typename Request>
 absl::Status MeteredQueue::SubmitMetered(Request request, std::shared_ptr<TokenSink> sink) {
   const RequestId id = request.id;
-  meter_.Open(id);
+  meter_.Open(id, request.tenant != nullptr ? request.tenant->name : Tenant().name);
   absl::Status status =
       queue_.Submit(std::move(request), std::make_shared<MeteredSink>(id, meter_, std::move(sink)));
   if (!status.ok()) meter_.Close(id);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/string_view.h"
 #include "server/telemetry/buckets.h"
+#include "server/telemetry/metric_families.h"
 
 namespace deltaserve {
 namespace {
@@ -34,20 +35,6 @@ std::string Outcome(absl::StatusCode code) {
   std::string name = absl::StatusCodeToString(code);
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return name;
-}
-
-double Seconds(SteadyNs ns) { return static_cast<double>(ns) * 1e-9; }
-
-Family<Counter>& AddCounter(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
-}
-
-Family<Gauge>& AddGauge(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
-}
-
-Family<Histogram>& AddHistogram(Registry& registry, const char* name, const char* help) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
 }
 
 }  // namespace

@@ -18,8 +18,13 @@ namespace deltaserve {
 struct TenantAccount {
   std::string name;
   Picodollars billed = 0;
-  Picodollars absorbed = 0;                     // cost beyond what was reserved
-  std::optional<Picodollars> budget_left = {};  // in the present period; absent: no budget
+  Picodollars absorbed = 0;  // cost beyond what was reserved
+  // Of the present period; absent: no budget.
+  struct Budget {
+    Picodollars limit = 0;
+    Picodollars left = 0;
+  };
+  std::optional<Budget> budget = {};
 };
 
 // The tenants' accounts as Prometheus sees them, taken anew at each scrape.

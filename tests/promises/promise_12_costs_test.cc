@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "server/api/tenant.h"
 #include "server/telemetry/cost_meter.h"
 #include "server/telemetry/metered_queue.h"
 #include "tests/support/failing_backend.h"
@@ -82,7 +83,11 @@ std::vector<int32_t> RandomTokens(RandomSource& random, int64_t most) {
   return tokens;
 }
 
-// Requests of all kinds and ends, in both models.
+std::shared_ptr<const Tenant> TenantOf(RequestId id) {
+  return std::make_shared<Tenant>(Tenant{.name = id % 3 == 0 ? "acme" : "bob"});
+}
+
+// Requests of all kinds and ends, in both models, of two tenants.
 std::vector<std::shared_ptr<RecordingSink>> SubmitMany(MeteredEngine& metered, uint64_t seed) {
   RandomSource random(seed);
   TestEngine& engine = metered.engine();
@@ -91,6 +96,7 @@ std::vector<std::shared_ptr<RecordingSink>> SubmitMany(MeteredEngine& metered, u
     const auto submit = [&](auto request, RecordingSink::TokenHook hook) {
       request.id = id;
       request.model = engine.info(id % 2).name;
+      request.tenant = TenantOf(id);
       if (random.Chance(0.1f)) request.deadline = engine.clock().Now() + 50'000'000;
       sinks.push_back(metered.Submit(std::move(request), std::move(hook)));
     };
@@ -133,10 +139,15 @@ TEST(Promise12, EveryNanosecondIsAttributedOverheadOrIdle) {
 
     std::map<absl::StatusCode, int> ends;
     int64_t of_requests = 0;
-    for (const auto& sink : sinks) {
-      ++ends[sink->status().code()];
-      of_requests += sink->usage().TotalDeviceUse().device_ns;
+    std::map<std::string, int64_t> of_tenants;
+    for (size_t i = 0; i < sinks.size(); ++i) {
+      ++ends[sinks[i]->status().code()];
+      const int64_t device_ns = sinks[i]->usage().TotalDeviceUse().device_ns;
+      of_requests += device_ns;
+      const bool is_doomed = i + 1 == sinks.size();
+      of_tenants[is_doomed ? "default" : TenantOf(i + 1)->name] += device_ns;
     }
+    EXPECT_EQ(of_tenants.size(), 3u);
     EXPECT_GT(ends[absl::StatusCode::kOk], 0);
     EXPECT_GT(ends[absl::StatusCode::kCancelled], 0);
     EXPECT_GT(ends[absl::StatusCode::kDeadlineExceeded], 0);
@@ -149,9 +160,11 @@ TEST(Promise12, EveryNanosecondIsAttributedOverheadOrIdle) {
     EXPECT_EQ(of_requests, account.AttributedNs());
     EXPECT_EQ(of_requests + account.overhead.device_ns + account.idle.device_ns,
               engine.clock().Now() - ManualClock::kStart);
-    for (const DeviceAccount::Model& model : account.models) {
-      for (const DeviceUse& use : model.use.values) EXPECT_GT(use.device_ns, 0) << model.name;
+    std::map<std::string, int64_t> of_shares;
+    for (const DeviceAccount::Share& share : account.shares) {
+      for (const DeviceUse& use : share.use.values) of_shares[share.tenant] += use.device_ns;
     }
+    EXPECT_EQ(of_tenants, of_shares);
     // The step that failed is the doomed one's, too.
     const auto steps = engine.observer().steps();
     EXPECT_TRUE(steps.back().stats.failed);

@@ -71,6 +71,13 @@ TEST(OptionsTest, AnAdminAddressForAnybodyWantsToBeAllowed) {
               HasSubstr("is none of refuse, continue"));
 }
 
+TEST(OptionsTest, MetricsUnderOtherNames) {
+  EXPECT_EQ(ParseWithModel({})->options.metrics_compat, "none");
+  EXPECT_EQ(ParseWithModel({"--metrics-compat=vllm"})->options.metrics_compat, "vllm");
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--metrics-compat=tgi"})),
+              HasSubstr("is none of none, vllm"));
+}
+
 TEST(OptionsTest, Defaults) {
   const auto parsed = ParseWithModel({});
   ASSERT_TRUE(parsed.ok()) << parsed.status();

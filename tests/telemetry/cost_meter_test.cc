@@ -52,12 +52,21 @@ void ExpectConserved(const DeviceAccount& account) {
             account.end - account.begin);
 }
 
+ByPhase<DeviceUse> ShareOf(const DeviceAccount& account, std::string_view model,
+                           std::string_view tenant) {
+  for (const DeviceAccount::Share& share : account.shares) {
+    if (share.model == model && share.tenant == tenant) return share.use;
+  }
+  ADD_FAILURE() << tenant << " has no share in " << model;
+  return {};
+}
+
 class CostMeterTest : public testing::Test {
  protected:
   CostMeterTest() {
     meter_.AddModel("a", ByTokens());
     meter_.AddModel("b", ByTokens());
-    for (const RequestId request : {10, 11, 12}) meter_.Open(request);
+    for (const RequestId request : {10, 11, 12}) meter_.Open(request, "acme");
   }
 
   DeviceAccount AccountAt(SteadyNs now) {
@@ -97,12 +106,10 @@ TEST_F(CostMeterTest, AScriptedDay) {
   EXPECT_EQ(account.running_ns, 0);
   EXPECT_EQ(account.overhead.device_ns, 500);
   EXPECT_EQ(account.idle.device_ns, 100 + 10 + 69 + 100);
-  ASSERT_EQ(account.models.size(), 2u);
-  EXPECT_EQ(account.models[0].name, "a");
-  EXPECT_EQ(account.models[0].use[Phase::kPrefill].device_ns, 75);
-  EXPECT_EQ(account.models[0].use[Phase::kDecode].device_ns, 25 + 11 + 100);
-  EXPECT_EQ(account.models[1].use[Phase::kScore].device_ns, 7);
-  EXPECT_EQ(account.models[1].use[Phase::kDecode].device_ns, 3);
+  EXPECT_EQ(ShareOf(account, "a", "acme")[Phase::kPrefill].device_ns, 75);
+  EXPECT_EQ(ShareOf(account, "a", "acme")[Phase::kDecode].device_ns, 25 + 11 + 100);
+  EXPECT_EQ(ShareOf(account, "b", "acme")[Phase::kScore].device_ns, 7);
+  EXPECT_EQ(ShareOf(account, "b", "default")[Phase::kDecode].device_ns, 3);  // nobody opened it
 
   const ByPhase<DeviceUse> ten = meter_.Close(10);
   EXPECT_EQ(ten[Phase::kPrefill].device_ns, 75);
@@ -123,6 +130,23 @@ TEST_F(CostMeterTest, AClosedRequestIsForgotten) {
   EXPECT_EQ(AccountAt(1100).AttributedNs(), 100);
 }
 
+TEST_F(CostMeterTest, EachTenantHasItsShareOfEachModel) {
+  meter_.AddTenant("zoe");
+  meter_.Open(20, "bob");
+  Step(meter_, "a", 1000, 1100, {Work(10, 1, Phase::kDecode, 3), Work(20, 2, Phase::kDecode, 1)});
+  Step(meter_, "b", 1100, 1110, {Work(20, 1, Phase::kScore, 1)});
+  const DeviceAccount account = AccountAt(1110);
+  std::vector<std::string> names;
+  for (const DeviceAccount::Share& share : account.shares) {
+    names.push_back(share.model + " " + share.tenant);
+  }
+  EXPECT_THAT(names, testing::ElementsAre("a acme", "a bob", "a zoe", "b acme", "b bob", "b zoe"));
+  EXPECT_EQ(ShareOf(account, "a", "acme")[Phase::kDecode].device_ns, 75);
+  EXPECT_EQ(ShareOf(account, "a", "bob")[Phase::kDecode].device_ns, 25);
+  EXPECT_EQ(ShareOf(account, "b", "bob")[Phase::kScore].device_ns, 10);
+  EXPECT_EQ(ShareOf(account, "b", "zoe"), ByPhase<DeviceUse>());
+}
+
 TEST_F(CostMeterTest, OverheadCanComeBack) {
   meter_.EndOverhead(1100);
   meter_.BeginOverhead(1200);  // another model is loaded, while steps go on
@@ -139,7 +163,7 @@ TEST_F(CostMeterTest, AStepOfNobodyAndAModelWithoutCosts) {
   Step(meter_, "c", 1100, 1200, {Work(10, 1, Phase::kDecode, 9), Work(11, 2, Phase::kDecode, 1)});
   const DeviceAccount account = AccountAt(1200);
   EXPECT_EQ(account.overhead.device_ns, 100);
-  EXPECT_EQ(account.models.back().name, "c");
+  EXPECT_EQ(ShareOf(account, "c", "acme")[Phase::kDecode].device_ns, 100);
   EXPECT_EQ(meter_.Close(10)[Phase::kDecode].device_ns, 50);
 }
 
@@ -190,7 +214,7 @@ TEST(CostMeterEnergyTest, IsSharedOutLikeTheTimeItWasReadFor) {
   const Prices prices = {.per_device_hour = 3'600'000'000, .per_kwh = 3'600'000'000};
   CostMeter meter(prices, energy, 0);
   meter.AddModel("a", ByTokens());
-  meter.Open(10);
+  meter.Open(10, "acme");
   energy.microjoules = 5000 + 700;
   meter.EndOverhead(7 * kMillisecond);
   // 12 ms of idleness are read before the step, 12 ms of step after it.
@@ -229,8 +253,10 @@ TEST(CostMeterEnergyTest, IsNotReadAtEveryStep) {
   EXPECT_EQ(energy.reads, 10);
   const DeviceAccount account = meter.Account(100 * kMillisecond);
   EXPECT_EQ(account.energy_uj, 10'000);
-  EXPECT_EQ(account.models[0].use[Phase::kDecode].energy_uj, 10'000);
+  EXPECT_EQ(ShareOf(account, "a", "default")[Phase::kDecode].energy_uj, 10'000);
 }
+
+std::string TenantOf(RequestId request) { return std::string(1, "abc"[request % 3]); }
 
 // Two models on a device, requests that come and go, failures, scrapes at any moment.
 TEST(CostMeterPropertyTest, EveryNanosecondIsInOnePlace) {
@@ -270,7 +296,7 @@ TEST(CostMeterPropertyTest, EveryNanosecondIsInOnePlace) {
       if (random.Chance(0.05f)) meter.BeginOverhead(now);
       if (random.Chance(0.1f)) meter.EndOverhead(now);
       while (open.size() < 3 || random.Chance(0.3f)) {
-        meter.Open(next);
+        meter.Open(next, TenantOf(next));
         open.insert(next++);
       }
       std::vector<SequenceWork> work;
@@ -300,10 +326,10 @@ TEST(CostMeterPropertyTest, EveryNanosecondIsInOnePlace) {
     check();
     const DeviceAccount account = meter.Account(now);
     int64_t attributed_uj = 0;
-    for (const DeviceAccount::Model& model : account.models) {
-      for (const DeviceUse& use : model.use.values) attributed_uj += use.energy_uj.value_or(0);
+    for (const DeviceAccount::Share& share : account.shares) {
+      for (const DeviceUse& use : share.use.values) attributed_uj += use.energy_uj.value_or(0);
     }
-    // What a request was charged after it was closed is nobody's but the model's.
+    // What a request was charged after it was closed is not its own any more.
     EXPECT_LE(closed_ns, account.AttributedNs());
     EXPECT_GT(closed_ns, 0);
     EXPECT_EQ(account.energy_uj.has_value(), energy.microjoules.has_value());
@@ -322,9 +348,14 @@ TEST(CostMeterPropertyTest, RequestsAddUpToTheAttributedTime) {
   meter.AddModel("a", ByTokens());
   SteadyNs now = 0;
   std::map<RequestId, int64_t> open;
-  int64_t closed_ns = 0;
+  std::map<std::string, int64_t> closed_ns;  // by tenant
+  const auto close = [&](RequestId request) {
+    for (const DeviceUse& use : meter.Close(request).values) {
+      closed_ns[TenantOf(request)] += use.device_ns;
+    }
+  };
   for (RequestId next = 1; next <= 500; ++next) {
-    meter.Open(next);
+    meter.Open(next, TenantOf(next));
     open[next] = random.Integer(1, 20);  // steps
     now += random.Integer(0, 5);
     std::vector<SequenceWork> work;
@@ -338,15 +369,17 @@ TEST(CostMeterPropertyTest, RequestsAddUpToTheAttributedTime) {
       if (--at->second > 0) {
         ++at;
       } else {
-        for (const DeviceUse& use : meter.Close(at->first).values) closed_ns += use.device_ns;
+        close(at->first);
         at = open.erase(at);
       }
     }
   }
-  for (const auto& [request, steps] : open) {
-    for (const DeviceUse& use : meter.Close(request).values) closed_ns += use.device_ns;
+  for (const auto& [request, steps] : open) close(request);
+  std::map<std::string, int64_t> shares_ns;
+  for (const DeviceAccount::Share& share : meter.Account(now).shares) {
+    for (const DeviceUse& use : share.use.values) shares_ns[share.tenant] += use.device_ns;
   }
-  EXPECT_EQ(closed_ns, meter.Account(now).AttributedNs());
+  EXPECT_EQ(closed_ns, shares_ns);
 }
 
 TEST(CostMeterThreadsTest, ScrapesDoNotDisturb) {
@@ -363,7 +396,7 @@ TEST(CostMeterThreadsTest, ScrapesDoNotDisturb) {
     }
   });
   for (int64_t i = 0; i < 2000; ++i) {
-    meter.Open(i);
+    meter.Open(i, "acme");
     Step(meter, "a", 10 * i, 10 * i + 5, {Work(i, 1, Phase::kDecode, 1)});
     meter.Close(i);
   }

@@ -47,6 +47,7 @@ TEST(CostMetricsTest, TimeMoneyAndEnergy) {
   FixedClock clock;
   CostMeter meter({.per_device_hour = 3600 * kSecond, .per_kwh = std::nullopt}, energy, 0);
   meter.AddModel("m", {});
+  meter.AddTenant("acme");
   const CostMetrics metrics(meter, clock);
   meter.EndOverhead(2 * kSecond);
   *energy.microjoules = 5'000'000;
@@ -63,6 +64,7 @@ TEST(CostMetricsTest, TimeMoneyAndEnergy) {
            R"(deltaserve_attributed_seconds_total{model="m",tenant="default",phase="decode"} 4)",
            R"(deltaserve_cost_usd_total{model="m",tenant="default",phase="decode"} 4)",
            R"(deltaserve_cost_usd_total{model="m",tenant="default",phase="prefill"} 0)",
+           R"(deltaserve_cost_usd_total{model="m",tenant="acme",phase="decode"} 0)",
            R"(deltaserve_idle_cost_usd_total{state="idle"} 2)",
            R"(deltaserve_idle_cost_usd_total{state="overhead"} 2)",
            "deltaserve_device_energy_joules_total 5",

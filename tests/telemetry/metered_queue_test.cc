@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/api/tenant.h"
+
 namespace deltaserve {
 namespace {
 
@@ -57,6 +59,7 @@ class MeteredQueueTest : public testing::Test {
     auto sink = std::make_shared<Sink>();
     Request request;
     request.id = id;
+    request.tenant = tenant_;
     status_ = metered_.Submit(std::move(request), sink);
     return sink;
   }
@@ -75,6 +78,7 @@ class MeteredQueueTest : public testing::Test {
   NoEnergyCounter energy_;
   CostMeter meter_{{.per_device_hour = 3'600'000'000'000, .per_kwh = {}}, energy_, 0};
   MeteredQueue metered_{queue_, meter_};
+  std::shared_ptr<const Tenant> tenant_;
   absl::Status status_;
 };
 
@@ -109,6 +113,20 @@ TEST_F(MeteredQueueTest, ARefusedRequestLeavesNothing) {
   Step(0, 100, 1);
   EXPECT_EQ(meter_.Close(1)[Phase::kDecode].device_ns, 0);
   EXPECT_FALSE(sink->outcome.has_value());
+}
+
+TEST_F(MeteredQueueTest, TheUseIsItsTenants) {
+  Submit<GenerateRequest>(1);  // of nobody
+  tenant_ = std::make_shared<Tenant>(Tenant{.name = "acme"});
+  Submit<ScoreRequest>(2);
+  Step(0, 100, 1);
+  Step(100, 107, 2);
+  const DeviceAccount account = meter_.Account(107);
+  ASSERT_EQ(account.shares.size(), 2u);
+  EXPECT_EQ(account.shares[0].tenant, "acme");
+  EXPECT_EQ(account.shares[0].use[Phase::kDecode].device_ns, 7);
+  EXPECT_EQ(account.shares[1].tenant, "default");
+  EXPECT_EQ(account.shares[1].use[Phase::kDecode].device_ns, 100);
 }
 
 TEST_F(MeteredQueueTest, HandsOnTheRest) {

@@ -9,11 +9,12 @@ namespace {
 
 TEST(TenantMetricsTest, EachTenantsAccount) {
   const TenantMetrics metrics([] {
-    return std::vector<TenantAccount>{{.name = "acme",
-                                       .billed = 2'500'000'000'000,
-                                       .absorbed = 250'000'000'000,
-                                       .budget_left = 500'000'000'000},
-                                      {.name = "free", .billed = 1, .budget_left = {}}};
+    return std::vector<TenantAccount>{
+        {.name = "acme",
+         .billed = 2'500'000'000'000,
+         .absorbed = 250'000'000'000,
+         .budget = {{.limit = 3'000'000'000'000, .left = 500'000'000'000}}},
+        {.name = "free", .billed = 1, .budget = {}}};
   });
   std::map<std::string, double> values;
   for (const prometheus::MetricFamily& family : metrics.Collect()) {
@@ -29,6 +30,7 @@ TEST(TenantMetricsTest, EachTenantsAccount) {
       {"deltaserve_billed_usd_total free", 1e-12},
       {"deltaserve_cost_absorbed_usd_total acme", 0.25},
       {"deltaserve_cost_absorbed_usd_total free", 0},
+      {"deltaserve_budget_usd acme", 3},
       {"deltaserve_budget_remaining_usd acme", 0.5},
   };
   EXPECT_EQ(values, expected);
