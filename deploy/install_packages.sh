@@ -17,6 +17,7 @@ build_packages=(
 test_packages=(
   clang-14 clang-format-14 libclang-rt-14-dev libomp-14-dev llvm-14  # the fuzzers, the format
   python3-torch python3-venv                                        # the models' tests
+  prometheus                                                        # the dashboards and rules
   shellcheck
 )
 
@@ -62,3 +63,11 @@ apt_get() {
 
 apt_get update || stop "apt-get update failed."
 apt_get install --yes --no-install-recommends "${missing[@]}" || stop "apt-get install failed."
+
+# The tests start a Prometheus of their own; that of the package would run on for nobody.
+case " ${missing[*]} " in
+  *" prometheus "*)
+    "${as_root[@]}" service prometheus stop || true
+    "${as_root[@]}" update-rc.d prometheus disable || true
+    ;;
+esac
