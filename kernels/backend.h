@@ -28,7 +28,7 @@ struct HostMatrix {
 // report nothing themselves: the first fault since the last call comes out of Synchronize(), and a
 // backend that has failed stays failed. Arguments are the caller's to get right (shapes are
 // asserted in debug builds only). One thread at a time uses a backend, except for Allocate and
-// PackLinear, which any number may call at once.
+// PackLinear, which any number may call at once; one that hands it on calls ReleaseThread.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -45,6 +45,8 @@ class Backend {
   virtual void CopyToDevice(void* destination, const void* source, int64_t size_bytes) = 0;
   virtual absl::Status CopyToHost(void* destination, const void* source, int64_t size_bytes) = 0;
   virtual absl::Status Synchronize() = 0;
+  // What is kept for the calling thread, such as worker threads that wait for it alone, may go.
+  virtual void ReleaseThread() {}
 
   // The parts, all with the same `in`, stacked along `out`, held as `dtype` for inputs of `dtype`.
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(

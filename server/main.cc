@@ -226,6 +226,7 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
     served.push_back({info, loaded->tokenizer, nullptr});
     lanes.push_back(std::move(loaded->lane));
   }
+  (*backend)->ReleaseThread();  // the engine's own thread goes on with it
 
   std::vector<StepObserver*> of_steps = {&meter, &metrics, &gate_metrics, accounts->get()};
   std::vector<RequestObserver*> of_requests = {&metrics};

@@ -59,6 +59,7 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
   absl::Status Synchronize() override { return status_; }
+  void ReleaseThread() override { cpu::Workers::ReleaseThread(); }
 
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(absl::Span<const HostMatrix> parts,
                                                            DType dtype) override {

@@ -61,6 +61,8 @@ void Workers::Run(absl::FunctionRef<void(int)> body) const {
   fence.Collect();
 }
 
+void Workers::ReleaseThread() { omp_pause_resource_all(omp_pause_soft); }
+
 void Workers::ForRanges(int64_t count, int64_t grain,
                         absl::FunctionRef<void(int64_t, int64_t, int)> body) const {
   if (count <= 0) return;

@@ -38,6 +38,11 @@ class Workers {
     return static_cast<int>(((index + 1) * count_ - 1) / count);
   }
 
+  // Ends the threads that work for the calling one. libgomp keeps some for every thread that ever
+  // called, and once those of all callers are more than the processors, who waits for work no
+  // longer spins but sleeps: dozens of times in a step.
+  static void ReleaseThread();
+
   // Gives every worker at least so much scratch memory; call it outside of a body. Earlier scratch
   // pointers become invalid. Throws std::bad_alloc.
   void ReserveScratch(int64_t size_bytes_per_worker);

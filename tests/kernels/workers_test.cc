@@ -44,5 +44,16 @@ TEST(WorkersTest, WhatASlowWorkerLeavesOthersDo) {
   EXPECT_EQ(done, kCount);
 }
 
+TEST(WorkersTest, AReleasedThreadMayCallAgain) {
+  const Workers workers(3);
+  for (int round = 0; round < 3; ++round) {
+    std::atomic<int64_t> done = 0;
+    workers.ForRanges(300, /*grain=*/1,
+                      [&](int64_t begin, int64_t end, int) { done += end - begin; });
+    EXPECT_EQ(done, 300);
+    Workers::ReleaseThread();
+  }
+}
+
 }  // namespace
 }  // namespace deltaserve::cpu

@@ -28,6 +28,7 @@ class ForwardingBackend : public Backend {
     return inner_->CopyToHost(destination, source, size_bytes);
   }
   absl::Status Synchronize() override { return inner_->Synchronize(); }
+  void ReleaseThread() override { inner_->ReleaseThread(); }
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(absl::Span<const HostMatrix> parts,
                                                            DType dtype) override {
     return inner_->PackLinear(parts, dtype);
