@@ -124,15 +124,31 @@ check_format() {
   shellcheck --severity=warning .ci/run ./*/*.sh
 }
 
-# Debian's interpreter, because PyTorch is a package of Debian's.
+# venv FOLDER REQUIREMENTS [OPTION...]: a virtual environment of Debian's interpreter with these
+# requirements, made anew when they change. The options are venv's.
+venv() {
+  local folder=$1 requirements=$2
+  shift 2
+  cmp -s "$requirements" "$folder/requirements.txt" && return
+  /usr/bin/python3 -m venv --clear "$@" "$folder"
+  "$folder/bin/pip" install --disable-pip-version-check --requirement "$requirements"
+  cp "$requirements" "$folder/requirements.txt"
+}
+
+# PyTorch is a package of Debian's.
 test_models() {
-  local venv=build/venv
-  if ! cmp -s models/requirements.txt "$venv/requirements.txt"; then
-    /usr/bin/python3 -m venv --clear --system-site-packages "$venv"
-    "$venv/bin/pip" install --disable-pip-version-check --requirement models/requirements.txt
-    cp models/requirements.txt "$venv/"
-  fi
-  "$venv/bin/python" -m pytest -p no:cacheprovider --junitxml="$results/models.xml" tests/models
+  venv build/venv models/requirements.txt --system-site-packages
+  build/venv/bin/python -m pytest -p no:cacheprovider --junitxml="$results/models.xml" tests/models
+}
+
+# The client as pip installs it, against the server of the release build.
+test_python() {
+  venv build/venv-client tests/python/requirements.txt
+  build/venv-client/bin/pip install --disable-pip-version-check --no-index --no-build-isolation \
+    --force-reinstall --no-deps ./client/python
+  build/venv-client/bin/pip check
+  build/venv-client/bin/python -m pytest -p no:cacheprovider --junitxml="$results/python.xml" \
+    tests/python
 }
 
 # --- The run.
@@ -142,12 +158,14 @@ needed_stage build build release
 if ! $full; then
   stage tests run_tests tests release --label-exclude '^slow$'
   stage models test_models
+  stage python test_python
   finish
 fi
 
 stage tests run_tests tests release
 stage format check_format
 stage models test_models
+stage python test_python
 stage asan test_asan
 stage tsan test_tsan
 stage fuzz test_fuzzers

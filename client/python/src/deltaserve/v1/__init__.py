@@ -1,0 +1,1 @@
+"""The messages of proto/deltaserve/v1, generated when the package is built."""
