@@ -13,6 +13,7 @@ find_package(SQLite3 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(cairo REQUIRED IMPORTED_TARGET cairo)
 
 # oneDNN's CMake config asks for OpenCL, which nothing here uses.
 find_library(DNNL_LIBRARY dnnl REQUIRED)

@@ -11,6 +11,7 @@ build_packages=(
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libabsl-dev libcli11-dev libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev
   libdnnl-dev libhwy-dev libpcre2-dev libsqlite3-dev libssl-dev
+  libcairo2-dev fonts-dejavu-core  # plots, and what is written in them
   libbenchmark-dev libgmock-dev
   curl  # quickstart.sh reads the metrics with it
 )

@@ -35,6 +35,7 @@ struct Draft {
   v1::GetModelRequest model;
   v1::GetUsageRequest usage;
   CommandLine::AddKey key;
+  CommandLine::Cost cost;
   bool has_prompt = false;  // as text, ids or a file
 };
 
@@ -264,6 +265,48 @@ CLI::App& AddUsage(CLI::App& app, Draft& draft) {
   return command;
 }
 
+int64_t ParseCount(absl::string_view text, int64_t least, int64_t most) {
+  const int64_t count = ParseNumber<int64_t>(text);
+  if (count < least || count > most) {
+    throw BadValue{absl::StrCat(count, " is not in ", least, " to ", most)};
+  }
+  return count;
+}
+
+CLI::App& AddCost(CLI::App& app, Draft& draft) {
+  // Of callers, each a thread, and of tokens.
+  constexpr int64_t kMostCallers = 1024;
+  constexpr int64_t kMostTokens = 1 << 20;
+  CLI::App& command = *app.add_subcommand(
+      "cost", "What a million tokens of each model cost, measured now by calling them");
+  AddConnectionOptions(command, draft.line);
+  CommandLine::Cost& cost = draft.cost;
+  AddOption(command, "--model", "NAME,NAME,...", "These only (default: all)",
+            [&cost](const std::string& value) { cost.models = absl::StrSplit(value, ','); });
+  AddOption(command, "--batch", "N,N,...", "Requests at once (default 1,8,32)",
+            [&cost](const std::string& value) {
+              cost.load.batches.clear();
+              for (absl::string_view batch : absl::StrSplit(value, ',')) {
+                cost.load.batches.push_back(ParseCount(batch, 1, kMostCallers));
+              }
+            });
+  AddOption(command, "--prompt-tokens", "INTEGER", "Of each request (default 128, or what fits)",
+            [&cost](const std::string& value) {
+              cost.load.prompt_tokens = ParseCount(value, 1, kMostTokens);
+            });
+  AddOption(command, "--completion-tokens", "INTEGER",
+            "Of each request, at least 2 (default 64, or what fits)",
+            [&cost](const std::string& value) {
+              cost.load.completion_tokens = ParseCount(value, 2, kMostTokens);
+            });
+  AddOption(
+      command, "--rounds", "INTEGER", "Measure so often and take the median (default 3)",
+      [&cost](const std::string& value) { cost.load.rounds = ParseCount(value, 1, kMostCallers); });
+  AddOption(command, "--png", "PATH", "Plot it into this file, too",
+            [&cost](const std::string& value) { cost.png_path = value; });
+  return command;
+}
+
 CLI::App& AddKeys(CLI::App& app, Draft& draft) {
   CLI::App& keys = *app.add_subcommand("keys", "The keys file of a server");
   keys.require_subcommand(1);
@@ -317,6 +360,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   const CLI::App& tokenize = AddTokenize(app, draft);
   const CLI::App& models = AddModels(app, draft);
   const CLI::App& usage = AddUsage(app, draft);
+  const CLI::App& cost = AddCost(app, draft);
   const CLI::App& add_key = AddKeys(app, draft);
   std::string topic;
   const CLI::App& help = *app.add_subcommand("help", "Explain a command");
@@ -355,6 +399,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
     }
   }
   if (usage) draft.line.request = std::move(draft.usage);
+  if (cost) draft.line.request = std::move(draft.cost);
   if (add_key) draft.line.request = std::move(draft.key);
   if ((generate || score || tokenize) && !draft.has_prompt) draft.line.text_path = "-";
   return std::move(draft.line);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/cli/cost_measurement.h"
 #include "deltaserve/v1/admin.pb.h"
 #include "deltaserve/v1/inference.pb.h"
 #include "deltaserve/v1/keys.pb.h"
@@ -26,9 +27,15 @@ struct CommandLine {
     v1::KeysFile::Tenant tenant;
     bool admin = false;
   };
+  // Measures what tokens cost, by many calls.
+  struct Cost {
+    std::vector<std::string> models;  // none: all
+    CostLoad load;
+    std::string png_path;  // of a plot; empty: none
+  };
   using Request =
       std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
-                   v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest, AddKey>;
+                   v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest, AddKey, Cost>;
 
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::InfiniteDuration();

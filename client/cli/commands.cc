@@ -4,6 +4,9 @@
 #include <vector>
 
 #include "auth/keys_file.h"
+#include "client/cli/cost_measurement.h"
+#include "client/cli/cost_output.h"
+#include "client/cli/cost_plot.h"
 #include "client/cli/json_output.h"
 #include "client/cli/text_output.h"
 #include "client/cli/usage_output.h"
@@ -76,6 +79,21 @@ class Runner {
       PrintText(table, out_);
     }
     return absl::OkStatus();
+  }
+
+  absl::Status operator()(const CommandLine::Cost& command) {
+    const absl::StatusOr<CostReport> report =
+        MeasureCosts(client_, command.models, command.load, options_, [this](const auto& step) {
+          if (!json_) notes_ << step << std::endl;  // as it comes
+        });
+    if (!report.ok()) return report.status();
+    // Before the plot, so that nothing is lost where that fails.
+    if (json_) {
+      out_ << Dump(ToJson(*report)) << '\n';
+    } else {
+      PrintCosts(*report, out_);
+    }
+    return command.png_path.empty() ? absl::OkStatus() : PlotCosts(*report, command.png_path);
   }
 
   absl::Status operator()(const CommandLine::AddKey& command) {

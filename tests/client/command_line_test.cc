@@ -8,7 +8,9 @@ namespace deltaserve::cli {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 CommandLine Parsed(const std::vector<std::string>& arguments) {
   auto parsed = ParseCommandLine(arguments);
@@ -177,6 +179,26 @@ TEST(CommandLineTest, UsageTakesFiltersAndKeys) {
               HasSubstr("week is none of day, tenant, model"));
 }
 
+TEST(CommandLineTest, CostTakesModelsAndALoad) {
+  const auto command = RequestOf<CommandLine::Cost>({"cost", "--model", "a,b", "--batch", "4,16",
+                                                     "--prompt-tokens", "9", "--completion-tokens",
+                                                     "7", "--rounds", "5", "--png", "costs.png"});
+  EXPECT_THAT(command.models, ElementsAre("a", "b"));
+  EXPECT_THAT(command.load.batches, ElementsAre(4, 16));
+  EXPECT_EQ(command.load.prompt_tokens, 9);
+  EXPECT_EQ(command.load.completion_tokens, 7);
+  EXPECT_EQ(command.load.rounds, 5);
+  EXPECT_EQ(command.png_path, "costs.png");
+
+  const CommandLine line = Parsed({"cost"});
+  const auto defaults = std::get<CommandLine::Cost>(line.request);
+  EXPECT_THAT(defaults.models, IsEmpty());
+  EXPECT_THAT(defaults.load.batches, ElementsAre(1, 8, 32));
+  EXPECT_EQ(defaults.load.prompt_tokens, std::nullopt);
+  EXPECT_EQ(defaults.png_path, "");
+  EXPECT_EQ(line.text_path, std::nullopt);
+}
+
 TEST(CommandLineTest, KeysAddTakesATenantAndItsLimits) {
   const auto command = RequestOf<CommandLine::AddKey>(
       {"keys", "add", "--file", "f", "--tenant", "acme", "--admin", "--model", "a", "--model", "b",
@@ -210,6 +232,10 @@ TEST(CommandLineTest, BadUsageNamesTheCulprit) {
       {{"generate", "Hi", "--timeout", "0"}, "--timeout: 0 is not above 0"},
       {{"generate", "Hi", "--timeout", "nan"}, "--timeout"},
       {{"score", "Hi", "--continuation-ids", "a"}, "--continuation-ids: a is not"},
+      {{"cost", "--batch", "8,0"}, "--batch: 0 is not in 1 to 1024"},
+      {{"cost", "--batch", ""}, "--batch"},
+      {{"cost", "--completion-tokens", "1"}, "--completion-tokens: 1 is not in 2 to"},
+      {{"cost", "more"}, "more"},
       {{"help", "frobnicate"}, "frobnicate"},
   };
   for (const auto& [arguments, culprit] : cases) {

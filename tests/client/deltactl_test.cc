@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "absl/synchronization/notification.h"
 #include "tests/client/fake_server.h"
 #include "tests/support/process/subprocess.h"
 
@@ -66,6 +67,33 @@ class DeltactlTest : public ::testing::Test {
       last.add_samples()->set_finish_reason(v1::STOP);
       last.mutable_usage()->set_prompt_tokens(2);
       writer.Write(last);
+      return grpc::Status::OK;
+    };
+  }
+
+  // One model, whose prompt tokens take a second of the device and others two.
+  void ServeForADollarASecond() {
+    service_.list_models = [](grpc::ServerContext&, const v1::ListModelsRequest&,
+                              v1::ListModelsResponse& response) {
+      v1::Model& model = *response.add_models();
+      model.set_name("one");
+      model.set_residual("additive");
+      model.set_vocab_size(50);
+      model.set_max_sequence_tokens(100);
+      model.set_usd_per_device_hour(3600);
+      return grpc::Status::OK;
+    };
+    service_.generate = [](grpc::ServerContext&, const v1::GenerateRequest& request,
+                           v1::GenerateResponse& response) {
+      v1::Usage& usage = *response.mutable_usage();
+      usage.set_prompt_tokens(request.token_ids().ids_size());
+      usage.set_completion_tokens(request.max_tokens());
+      const auto charge = [](double seconds, v1::PhaseUsage& phase) {
+        phase.set_device_seconds(seconds);
+        phase.set_cost_usd(seconds);
+      };
+      charge(usage.prompt_tokens(), *usage.mutable_prefill());
+      charge(2.0 * (usage.completion_tokens() - 1), *usage.mutable_decode());
       return grpc::Status::OK;
     };
   }
@@ -161,6 +189,55 @@ TEST_F(DeltactlTest, TokenizeAndModels) {
   EXPECT_EQ(nlohmann::json::parse(
                 RunToEnd(Command({"models", "--model", "m", "--json"})).out)["models"][0]["name"],
             "m");
+}
+
+TEST_F(DeltactlTest, CostPrintsATableAndPlotsIt) {
+  ServeForADollarASecond();
+  const std::string plot = ::testing::TempDir() + "/deltactl_costs.png";
+  const std::vector<std::string> command = {"cost", "--batch",         "1,2", "--rounds",
+                                            "1",    "--prompt-tokens", "4",   "--completion-tokens",
+                                            "3"};
+  std::vector<std::string> plotted = command;
+  plotted.insert(plotted.end(), {"--png", plot});
+  const Ended ended = RunToEnd(Command(plotted));
+
+  EXPECT_EQ(ended.exit, 0) << ended.err;
+  EXPECT_THAT(ended.out, StartsWith("USD per million tokens, at 3600 USD per device hour\n"));
+  EXPECT_THAT(ended.out, HasSubstr("one    additive  1000000  1000000     2000000  2000000\n"));
+  EXPECT_EQ(ended.err, "round 1 of 1, batch 1, one\nround 1 of 1, batch 2, one\n");
+  std::ifstream file(plot, std::ios::binary);
+  std::string magic(4, '\0');
+  file.read(magic.data(), 4);
+  EXPECT_EQ(magic, "\x89PNG");
+
+  std::vector<std::string> json = command;
+  json.push_back("--json");
+  const Ended object = RunToEnd(Command(json));
+  EXPECT_EQ(object.err, "");
+  EXPECT_EQ(nlohmann::json::parse(object.out)["models"][0]["batches"][1]["batch"], 2);
+
+  plotted.back() = "/no/such/folder/costs.png";
+  const Ended unwritable = RunToEnd(Command(plotted));
+  EXPECT_EQ(unwritable.exit, 1);
+  EXPECT_THAT(unwritable.out, HasSubstr("one"));  // what was measured is not lost
+  EXPECT_THAT(unwritable.err, HasSubstr("/no/such/folder/costs.png cannot be written"));
+}
+
+TEST_F(DeltactlTest, AnInterruptEndsAMeasurement) {
+  ServeForADollarASecond();
+  absl::Notification called;
+  service_.generate = [&called](grpc::ServerContext& context, const v1::GenerateRequest&,
+                                v1::GenerateResponse&) {
+    called.Notify();
+    return AwaitCancellation(context);
+  };
+  const auto process = Start(Command({"cost"}));
+  called.WaitForNotification();
+  process->Signal(SIGINT);
+
+  EXPECT_EQ(process->Wait(kPatience).value_or(-1), 1);
+  EXPECT_EQ(process->out(), "");
+  EXPECT_THAT(process->err(), HasSubstr("deltactl: CANCELLED: one at batch 1"));
 }
 
 TEST_F(DeltactlTest, AnRpcErrorExitsWithOneAndIsExplained) {
