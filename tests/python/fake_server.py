@@ -96,13 +96,14 @@ class FakeServer(grpc.GenericRpcHandler):
                 self.received.append(Received(
                     method, request, dict(context.invocation_metadata()),
                     context.time_remaining()))
+            # Before anything is sent: a call that is over is not heard of again.
+            if turn.hangs and not context.add_callback(self.is_over.set):
+                self.is_over.set()
             self.is_called.set()
             return turn
 
         def end(turn: Turn, context: grpc.ServicerContext) -> None:
             if turn.hangs:
-                if not context.add_callback(self.is_over.set):
-                    self.is_over.set()  # the call was over before
                 self.is_over.wait()
             context.set_trailing_metadata(turn.trailing)
             if turn.status is not grpc.StatusCode.OK:
