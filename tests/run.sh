@@ -151,6 +151,12 @@ test_python() {
     tests/python
 }
 
+# The dashboards' JSON against Grafana's own models of it.
+test_dashboards() {
+  venv build/venv-grafana tests/monitoring/requirements.txt
+  build/venv-grafana/bin/python -B tests/monitoring/grafana_schema_test.py
+}
+
 # --- The run.
 
 needed_stage packages deploy/install_packages.sh --tests
@@ -159,6 +165,7 @@ if ! $full; then
   stage tests run_tests tests release --label-exclude '^slow$'
   stage models test_models
   stage python test_python
+  stage dashboards test_dashboards
   finish
 fi
 
@@ -166,6 +173,7 @@ stage tests run_tests tests release
 stage format check_format
 stage models test_models
 stage python test_python
+stage dashboards test_dashboards
 stage asan test_asan
 stage tsan test_tsan
 stage fuzz test_fuzzers
