@@ -104,8 +104,6 @@ struct Metrics::ModelSeries {
         inter_token_latency(families.inter_token_latency.Add(model, InterTokenLatencyBuckets())),
         requests_running(families.requests_running.Add(model)),
         requests_waiting(families.requests_waiting.Add(model)),
-        prompt_tokens(families.prompt_tokens.Add(model)),
-        cached_prompt_tokens(families.cached_prompt_tokens.Add(model)),
         generated_tokens(families.generated_tokens.Add(model)),
         scored_tokens(families.scored_tokens.Add(model)),
         prefill_duration(AddPhase(families, model, "prefill")),
@@ -119,8 +117,9 @@ struct Metrics::ModelSeries {
     for (Method method : kMethods) {
       Labels labels = model;
       labels["method"] = Name(method);
-      request_duration[static_cast<size_t>(method)] =
-          &families.request_duration.Add(labels, RequestDurationBuckets());
+      by_method[static_cast<size_t>(method)] = {
+          &families.request_duration.Add(labels, RequestDurationBuckets()),
+          &families.prompt_tokens.Add(labels), &families.cached_prompt_tokens.Add(labels)};
     }
   }
 
@@ -134,14 +133,17 @@ struct Metrics::ModelSeries {
     return families.kv_pages.Add(labels);
   }
 
-  std::array<Histogram*, kMethods.size()> request_duration;
+  struct MethodSeries {
+    Histogram* request_duration;
+    Counter* prompt_tokens;
+    Counter* cached_prompt_tokens;
+  };
+  std::array<MethodSeries, kMethods.size()> by_method;
   Histogram& time_to_first_token;
   Histogram& queue_duration;
   Histogram& inter_token_latency;
   Gauge& requests_running;
   Gauge& requests_waiting;
-  Counter& prompt_tokens;
-  Counter& cached_prompt_tokens;
   Counter& generated_tokens;
   Counter& scored_tokens;
   Histogram& prefill_duration;
@@ -216,13 +218,14 @@ void Metrics::OnFinished(Method method, std::string_view model, const absl::Stat
       .Increment();
   const bool accepted = usage.total_ns > 0;
   if (series == nullptr || !accepted) return;
-  series->request_duration[static_cast<size_t>(method)]->Observe(Seconds(duration_ns));
+  const ModelSeries::MethodSeries& of_method = series->by_method[static_cast<size_t>(method)];
+  of_method.request_duration->Observe(Seconds(duration_ns));
+  of_method.prompt_tokens->Increment(static_cast<double>(usage.prompt_tokens));
+  of_method.cached_prompt_tokens->Increment(static_cast<double>(usage.cached_prompt_tokens));
   series->queue_duration.Observe(Seconds(usage.queue_ns));
   if (method != Method::kScore && usage.time_to_first_token_ns > 0) {
     series->time_to_first_token.Observe(Seconds(usage.time_to_first_token_ns));
   }
-  series->prompt_tokens.Increment(static_cast<double>(usage.prompt_tokens));
-  series->cached_prompt_tokens.Increment(static_cast<double>(usage.cached_prompt_tokens));
   series->generated_tokens.Increment(static_cast<double>(usage.completion_tokens));
   series->scored_tokens.Increment(static_cast<double>(usage.scored_tokens));
 }

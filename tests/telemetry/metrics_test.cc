@@ -69,8 +69,11 @@ TEST(MetricsTest, CountsTokensAndLatenciesOfAcceptedRequestsOnly) {
   metrics.OnFinished(Method::kGenerateStream, "m", absl::ResourceExhaustedError(""), {}, 1);
   metrics.OnInterTokenLatency("m", 2 * kMillisecond, 3);
 
-  EXPECT_EQ(Value(metrics, R"(deltaserve_prompt_tokens_total{model="m"})"), 10);
-  EXPECT_EQ(Value(metrics, R"(deltaserve_cached_prompt_tokens_total{model="m"})"), 4);
+  const std::string stream = R"({method="GenerateStream",model="m"})";
+  const std::string score = R"({method="Score",model="m"})";
+  EXPECT_EQ(Value(metrics, "deltaserve_prompt_tokens_total" + stream), 10);
+  EXPECT_EQ(Value(metrics, "deltaserve_prompt_tokens_total" + score), 0);
+  EXPECT_EQ(Value(metrics, "deltaserve_cached_prompt_tokens_total" + stream), 4);
   EXPECT_EQ(Value(metrics, R"(deltaserve_generated_tokens_total{model="m"})"), 7);
   EXPECT_EQ(Value(metrics, R"(deltaserve_scored_tokens_total{model="m"})"), 2);
   EXPECT_EQ(Value(metrics, R"(deltaserve_queue_duration_seconds_count{model="m"})"), 1);

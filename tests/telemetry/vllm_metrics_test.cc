@@ -71,10 +71,7 @@ TEST_F(VllmMetricsTest, WhatBothCountIsTheSame) {
       {"num_requests_running", "requests_running"},
       {"num_requests_waiting", "requests_waiting"},
       {"num_preemptions_total", "preemptions_total"},
-      {"prompt_tokens_total", "prompt_tokens_total"},
       {"generation_tokens_total", "generated_tokens_total"},
-      {"prefix_cache_queries_total", "prompt_tokens_total"},
-      {"prefix_cache_hits_total", "cached_prompt_tokens_total"},
       {"time_to_first_token_seconds_count", "time_to_first_token_seconds_count"},
       {"time_to_first_token_seconds_sum", "time_to_first_token_seconds_sum"},
       {"inter_token_latency_seconds_count", "inter_token_latency_seconds_count"},
@@ -86,16 +83,25 @@ TEST_F(VllmMetricsTest, WhatBothCountIsTheSame) {
         << vllm;
   }
   EXPECT_EQ(Vllm(R"(vllm:kv_cache_usage_perc{model_name="m"})"), 0.25);
-  // Here by method, there over all of them; of each bucket.
-  for (const char* le : {"0.1", "0.5", "1", "+Inf"}) {
-    double ours = 0;
-    for (const char* method : {"Generate", "GenerateStream", "Score"}) {
-      ours += Ours(std::string("deltaserve_request_duration_seconds_bucket{method=\"") + method +
-                   "\",model=\"m\",le=\"" + le + "\"}");
+
+  // Here by method, there over all of them.
+  const auto over_methods = [this](const std::string& name, const std::string& le = "") {
+    double sum = 0;
+    for (const std::string method : {"Generate", "GenerateStream", "Score"}) {
+      sum += Ours("deltaserve_" + name + "{method=\"" + method + "\",model=\"m\"" + le + "}");
     }
-    EXPECT_EQ(Vllm(std::string("vllm:e2e_request_latency_seconds_bucket{model_name=\"m\",le=\"") +
-                   le + "\"}"),
-              ours);
+    return sum;
+  };
+  EXPECT_EQ(Vllm(R"(vllm:prompt_tokens_total{model_name="m"})"),
+            over_methods("prompt_tokens_total"));
+  EXPECT_EQ(Vllm(R"(vllm:prefix_cache_queries_total{model_name="m"})"),
+            over_methods("prompt_tokens_total"));
+  EXPECT_EQ(Vllm(R"(vllm:prefix_cache_hits_total{model_name="m"})"),
+            over_methods("cached_prompt_tokens_total"));
+  for (const std::string bound : {"0.1", "0.5", "1", "+Inf"}) {
+    const std::string le = ",le=\"" + bound + "\"";
+    EXPECT_EQ(Vllm("vllm:e2e_request_latency_seconds_bucket{model_name=\"m\"" + le + "}"),
+              over_methods("request_duration_seconds_bucket", le));
   }
 }
 
