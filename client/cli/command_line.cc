@@ -36,6 +36,7 @@ struct Draft {
   v1::GetUsageRequest usage;
   CommandLine::AddKey key;
   CommandLine::Cost cost;
+  CommandLine::CheckHealth health;
   bool has_prompt = false;  // as text, ids or a file
 };
 
@@ -307,6 +308,15 @@ CLI::App& AddCost(CLI::App& app, Draft& draft) {
   return command;
 }
 
+CLI::App& AddHealth(CLI::App& app, Draft& draft) {
+  CLI::App& command = *app.add_subcommand(
+      "health", "Whether the server serves: SERVING, else exit code 1 and the reason");
+  AddConnectionOptions(command, draft.line);
+  AddOption(command, "--model", "NAME", "Whether this model is served",
+            [&draft](const std::string& value) { draft.health.model = value; });
+  return command;
+}
+
 CLI::App& AddKeys(CLI::App& app, Draft& draft) {
   CLI::App& keys = *app.add_subcommand("keys", "The keys file of a server");
   keys.require_subcommand(1);
@@ -361,6 +371,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   const CLI::App& models = AddModels(app, draft);
   const CLI::App& usage = AddUsage(app, draft);
   const CLI::App& cost = AddCost(app, draft);
+  const CLI::App& health = AddHealth(app, draft);
   const CLI::App& add_key = AddKeys(app, draft);
   std::string topic;
   const CLI::App& help = *app.add_subcommand("help", "Explain a command");
@@ -400,6 +411,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   }
   if (usage) draft.line.request = std::move(draft.usage);
   if (cost) draft.line.request = std::move(draft.cost);
+  if (health) draft.line.request = std::move(draft.health);
   if (add_key) draft.line.request = std::move(draft.key);
   if ((generate || score || tokenize) && !draft.has_prompt) draft.line.text_path = "-";
   return std::move(draft.line);

@@ -33,9 +33,13 @@ struct CommandLine {
     CostLoad load;
     std::string png_path;  // of a plot; empty: none
   };
-  using Request =
-      std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
-                   v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest, AddKey, Cost>;
+  // Asks whether the server, or one of its models, serves.
+  struct CheckHealth {
+    std::string model;  // empty: the server
+  };
+  using Request = std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
+                               v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest,
+                               AddKey, Cost, CheckHealth>;
 
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::InfiniteDuration();

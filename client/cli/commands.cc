@@ -103,6 +103,12 @@ class Runner {
     return absl::OkStatus();
   }
 
+  absl::Status operator()(const CommandLine::CheckHealth& command) {
+    absl::Status status = client_.CheckHealth(command.model, options_);
+    if (status.ok()) out_ << (json_ ? R"({"status": "SERVING"})" : "SERVING") << '\n';
+    return status;
+  }
+
  private:
   absl::Status ShowModels(const absl::StatusOr<std::vector<v1::Model>>& models) {
     if (json_ || !models.ok()) return PrintJson(models);

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cpp/call_context.h"
 
 namespace deltaserve {
@@ -24,6 +26,21 @@ absl::StatusOr<Response> Call(Stub& stub,
   return response;
 }
 
+// gRPC's service config: github.com/grpc/grpc-proto, grpc/service_config/service_config.proto.
+std::string ServiceConfig(const ClientOptions& options) {
+  std::vector<std::string> parts;
+  if (options.retry) {
+    parts.push_back(R"("methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4,)"
+                    R"( "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,)"
+                    R"( "retryableStatusCodes": ["UNAVAILABLE"]}}])");
+  }
+  if (options.round_robin) {
+    parts.push_back(
+        R"("loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""})");
+  }
+  return absl::StrCat("{", absl::StrJoin(parts, ", "), "}");
+}
+
 template <typename T>
 std::vector<T> TakeAll(google::protobuf::RepeatedPtrField<T>* field) {
   return {std::make_move_iterator(field->begin()), std::make_move_iterator(field->end())};
@@ -35,6 +52,7 @@ Client Client::Connect(const std::string& address, const ClientOptions& options)
   grpc::ChannelArguments arguments;
   // A rewrite trace outgrows gRPC's default of 4 MiB; what comes back is bounded by the server.
   arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetServiceConfigJSON(ServiceConfig(options));
   return Client(grpc::CreateCustomChannel(
       address, options.credentials ? options.credentials : grpc::InsecureChannelCredentials(),
       arguments));
@@ -42,7 +60,8 @@ Client Client::Connect(const std::string& address, const ClientOptions& options)
 
 Client::Client(std::shared_ptr<grpc::ChannelInterface> channel)
     : stub_(v1::InferenceService::NewStub(channel)),
-      admin_stub_(v1::AdminService::NewStub(std::move(channel))) {}
+      admin_stub_(v1::AdminService::NewStub(channel)),
+      health_stub_(grpc::health::v1::Health::NewStub(std::move(channel))) {}
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest& request,
                                                       const CallOptions& options) const {
@@ -111,6 +130,17 @@ absl::StatusOr<v1::Model> Client::GetModel(const std::string& model,
 absl::StatusOr<v1::GetUsageResponse> Client::GetUsage(const v1::GetUsageRequest& request,
                                                       const CallOptions& options) const {
   return Call(*admin_stub_, &v1::AdminService::StubInterface::GetUsage, request, options);
+}
+
+absl::Status Client::CheckHealth(const std::string& model, const CallOptions& options) const {
+  using grpc::health::v1::HealthCheckResponse;
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(model);
+  const absl::StatusOr<HealthCheckResponse> response =
+      Call(*health_stub_, &grpc::health::v1::Health::StubInterface::Check, request, options);
+  if (!response.ok()) return response.status();
+  if (response->status() == HealthCheckResponse::SERVING) return absl::OkStatus();
+  return absl::UnavailableError(HealthCheckResponse::ServingStatus_Name(response->status()));
 }
 
 }  // namespace deltaserve

@@ -24,16 +24,31 @@
 #include "client/cpp/generation_stream.h"
 #include "deltaserve/v1/admin.grpc.pb.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 
 namespace deltaserve {
 
 struct ClientOptions {
   std::shared_ptr<grpc::ChannelCredentials> credentials;  // null: no TLS
+
+  // A call that ends with UNAVAILABLE before any of its answer has come is tried again by gRPC: at
+  // most four attempts, some tenths of a second apart, within the call's timeout. Generating and
+  // scoring change nothing at the server, so that what a lost server had begun is safe to repeat; a
+  // stream whose first message has come is not, and ends with UNAVAILABLE. A request of more than
+  // 256 KiB is tried once.
+  bool retry = true;
+
+  // The address stands for several servers, such as dns:///NAME:PORT of a Kubernetes headless
+  // Service or ipv4:ADDRESS:PORT,ADDRESS:PORT. Each call goes to the next one of them whose health
+  // is SERVING (gRPC's round_robin with its health checks). Not for the address of a proxy, behind
+  // which the health would be that of any one server.
+  bool round_robin = false;
 };
 
 // Thread-safe. Copies are cheap and share the connection. Every call blocks until it has ended and
 // may be cancelled or bounded in time (CallOptions); one that fails keeps the server's code and
-// message, and its usage, request id and retry hint are found by call_status.h. Nothing is retried.
+// message, and its usage, request id and retry hint are found by call_status.h. ClientOptions say
+// what is tried again.
 class Client {
  public:
   // Returns at once: the first call connects, and a call after a lost connection does so again.
@@ -69,9 +84,14 @@ class Client {
   absl::StatusOr<v1::GetUsageResponse> GetUsage(const v1::GetUsageRequest& request,
                                                 const CallOptions& options = {}) const;
 
+  // OK while the server serves `model`, or serves at all where that is empty; UNAVAILABLE while it
+  // does not, or nobody answers; NOT_FOUND where it has no such model. Needs no key.
+  absl::Status CheckHealth(const std::string& model = "", const CallOptions& options = {}) const;
+
  private:
   std::shared_ptr<v1::InferenceService::StubInterface> stub_;
   std::shared_ptr<v1::AdminService::StubInterface> admin_stub_;
+  std::shared_ptr<grpc::health::v1::Health::StubInterface> health_stub_;
 };
 
 }  // namespace deltaserve

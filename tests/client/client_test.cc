@@ -4,7 +4,9 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
+#include <string>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -213,6 +215,86 @@ TEST(ClientConnectionTest, NobodyThereIsUnavailable) {
     address = gone.address();
   }
   EXPECT_TRUE(absl::IsUnavailable(Client::Connect(address).ListModels().status()));
+}
+
+TEST_F(ClientTest, ACallWhoseAnswerHasNotBegunIsTriedAgain) {
+  std::atomic<int> attempts = 0;
+  service_.generate_stream = [&](grpc::ServerContext&, const v1::GenerateRequest&,
+                                 grpc::ServerWriter<v1::GenerateChunk>& writer) {
+    if (++attempts < 3) return grpc::Status(grpc::UNAVAILABLE, "draining");
+    writer.Write(v1::GenerateChunk());
+    return grpc::Status::OK;
+  };
+
+  GenerationStream stream = Connect().GenerateStream({});
+
+  v1::GenerateChunk chunk;
+  EXPECT_TRUE(stream.Read(&chunk));
+  EXPECT_FALSE(stream.Read(&chunk));
+  EXPECT_TRUE(stream.Finish().ok());
+  EXPECT_EQ(attempts, 3);
+}
+
+TEST_F(ClientTest, AStreamThatHasBegunIsNotTriedAgain) {
+  std::atomic<int> attempts = 0;
+  service_.generate_stream = [&](grpc::ServerContext&, const v1::GenerateRequest&,
+                                 grpc::ServerWriter<v1::GenerateChunk>& writer) {
+    ++attempts;
+    writer.Write(v1::GenerateChunk());
+    return grpc::Status(grpc::UNAVAILABLE, "killed");
+  };
+
+  GenerationStream stream = Connect().GenerateStream({});
+
+  v1::GenerateChunk chunk;
+  EXPECT_TRUE(stream.Read(&chunk));
+  EXPECT_FALSE(stream.Read(&chunk));
+  EXPECT_EQ(stream.Finish(), absl::UnavailableError("killed"));
+  EXPECT_EQ(attempts, 1);
+}
+
+TEST_F(ClientTest, NothingIsTriedAgainWithoutRetry) {
+  std::atomic<int> attempts = 0;
+  service_.score = [&](grpc::ServerContext&, const v1::ScoreRequest&, v1::ScoreResponse&) {
+    ++attempts;
+    return grpc::Status(grpc::UNAVAILABLE, "draining");
+  };
+  const Client client = Client::Connect(server_.address(), {.credentials = {}, .retry = false});
+  EXPECT_EQ(client.Score({}).status(), absl::UnavailableError("draining"));
+  EXPECT_EQ(attempts, 1);
+}
+
+TEST(ClientConnectionTest, RoundRobinReachesEveryServer) {
+  FakeServer servers[3];
+  std::atomic<int> calls[3] = {};
+  std::string target = "ipv4:";
+  for (int i = 0; i < 3; ++i) {
+    servers[i].service.list_models = [&calls, i](grpc::ServerContext&, const v1::ListModelsRequest&,
+                                                 v1::ListModelsResponse&) {
+      ++calls[i];
+      return grpc::Status::OK;
+    };
+    absl::StrAppend(&target, i == 0 ? "" : ",", servers[i].address());
+  }
+  const Client client =
+      Client::Connect(target, {.credentials = {}, .retry = true, .round_robin = true});
+  // Connections come up in any order.
+  while (calls[0] == 0 || calls[1] == 0 || calls[2] == 0) {
+    ASSERT_TRUE(client.ListModels({.timeout = absl::Seconds(60)}).ok());
+  }
+}
+
+TEST_F(ClientTest, HealthIsOfTheServerOrOfAModel) {
+  grpc::EnableDefaultHealthCheckService(true);
+  const Client client = Connect();
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::HealthCheckServiceInterface& health = server_.health();
+  health.SetServingStatus("m", true);
+  EXPECT_TRUE(client.CheckHealth().ok());
+  EXPECT_TRUE(client.CheckHealth("m").ok());
+  EXPECT_TRUE(absl::IsNotFound(client.CheckHealth("other")));
+  health.SetServingStatus(false);
+  EXPECT_EQ(client.CheckHealth("m"), absl::UnavailableError("NOT_SERVING"));
 }
 
 TEST_F(ClientTest, ContinuationsAreScoredInTheirOrder) {

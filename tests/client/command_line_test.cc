@@ -164,6 +164,12 @@ TEST(CommandLineTest, ModelsMayBeOne) {
   EXPECT_EQ(RequestOf<v1::GetModelRequest>({"models", "--model", "m"}).model(), "m");
 }
 
+TEST(CommandLineTest, HealthIsOfTheServerOrOfAModel) {
+  EXPECT_EQ(RequestOf<CommandLine::CheckHealth>({"health"}).model, "");
+  EXPECT_EQ(RequestOf<CommandLine::CheckHealth>({"health", "--model", "m"}).model, "m");
+  EXPECT_EQ(Parsed({"health"}).text_path, std::nullopt);
+}
+
 TEST(CommandLineTest, UsageTakesFiltersAndKeys) {
   const CommandLine line =
       Parsed({"usage", "--tenant", "acme", "--model", "m", "--from", "2026-11-01", "--to",

@@ -1,6 +1,7 @@
 #ifndef DELTASERVE_TESTS_CLIENT_FAKE_SERVER_H_
 #define DELTASERVE_TESTS_CLIENT_FAKE_SERVER_H_
 
+#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -81,6 +82,9 @@ class FakeServer {
     if (server_ == nullptr) Start();
     return address_;
   }
+
+  // Where gRPC's health service was enabled when the address was first asked for.
+  grpc::HealthCheckServiceInterface& health() { return *server_->GetHealthCheckService(); }
 
   FakeInferenceService service;
 

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Builds the Dockerfile's TARGET with buildah, as root, without an engine or a registry: the base image
+# is a Debian 12 of debootstrap's, and a finished build stands in for the compile stage.
+#
+#   tests/container/build_image.sh TARGET BUILD
+#
+# BUILD is a build folder with deltaserve and deltactl. Prints, as lines KEY=VALUE: description (a
+# file, of buildah inspect), base_bytes, and root (where the image's files are mounted, until the next
+# build). Everything is kept in build/container; the base image is made once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+target=${1:?usage: build_image.sh TARGET BUILD}
+build=${2:?usage: build_image.sh TARGET BUILD}
+image=localhost/deltaserve:$target
+work=$PWD/build/container
+base_tar=$work/base.tar
+mkdir -p "$work"
+exec 3>&1 >&2  # the results go to 3, everybody's talk to standard error
+
+export BUILDAH_ISOLATION=chroot
+b() { buildah --storage-driver vfs --root "$work/storage" --runroot "$work/run" "$@"; }
+
+if [ ! -f "$base_tar" ]; then
+  rm -rf "$work/base"
+  debootstrap --variant=minbase bookworm "$work/base" http://deb.debian.org/debian
+  cat >"$work/base/etc/apt/sources.list" <<'SOURCES'
+deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian bookworm-updates main
+deb http://deb.debian.org/debian-security bookworm-security main
+SOURCES
+  # As the slim images are: without package files, and documentation kept out from here on.
+  rm -rf "$work/base"/var/cache/apt/* "$work/base"/var/lib/apt/lists/*
+  cat >"$work/base/etc/dpkg/dpkg.cfg.d/slim" <<'SLIM'
+path-exclude /usr/share/doc/*
+path-include /usr/share/doc/*/copyright
+path-exclude /usr/share/man/*
+path-exclude /usr/share/locale/*
+SLIM
+  tar --create --file "$base_tar.partial" --directory "$work/base" --one-file-system .
+  rm -rf "$work/base"
+  mv "$base_tar.partial" "$base_tar"
+fi
+
+# What earlier runs left, which nobody else uses.
+b rm --all >/dev/null
+b rmi --all --force >/dev/null 2>&1 || true
+
+base=$(b from scratch)
+b add --quiet "$base" "$base_tar" / >/dev/null
+b commit --quiet --format docker "$base" localhost/deltaserve-base >/dev/null
+base_bytes=$(du --summarize --block-size=1 "$(b mount "$base")" | cut -f 1)
+b rm "$base" >/dev/null
+
+rm -rf "$work/stage"
+DESTDIR=$work/stage cmake --install "$build" --component server --strip --prefix /opt/deltaserve
+b build --quiet --format docker --pull=never --target "$target" \
+  --build-context "build=$work/stage" --build-arg BASE_IMAGE=localhost/deltaserve-base \
+  --build-arg MODELS=demo --build-arg REVISION=tested \
+  --tag "$image" .
+
+container=$(b from --pull=never "$image")
+b inspect --type image "$image" >"$work/image.json"
+{
+  echo "description=$work/image.json"
+  echo "base_bytes=$base_bytes"
+  echo "root=$(b mount "$container")"
+} >&3
