@@ -6,9 +6,10 @@
 # MODELS      "none": they are mounted at /models; "demo": the demo model is in the image
 # VERSION, REVISION  for the labels
 #
-# A finished build may stand in for the compile stage, as tests/container does:
-#   cmake --install build/release --component server --strip --prefix DIR
-#   docker build --target cpu --build-context build=DIR …   with COPY --from=build's path, opt/deltaserve
+# A finished build may stand in for the compile stage:
+#
+#   DESTDIR=$PWD/stage cmake --install build/release --component server --strip --prefix /opt/deltaserve
+#   docker build --target cpu --build-context build=stage -t deltaserve:cpu .
 
 ARG BASE_IMAGE=debian:12-slim
 ARG MODELS=none
@@ -32,9 +33,10 @@ COPY models/demo/ddl_cc_ec /models/demo
 FROM models-${MODELS} AS models
 
 FROM ${BASE_IMAGE} AS cpu
-RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      libabsl20220623 libdnnl2 libfmt9 libgomp1 libgrpc++1.51 libhwy1 libpcre2-8-0 \
+RUN apt-get -o Acquire::Retries=3 update \
+    && DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install \
+      --yes --no-install-recommends \
+      libabsl20220623 libcairo2 libdnnl2 libfmt9 libgomp1 libgrpc++1.51 libhwy1 libpcre2-8-0 \
       libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 \
       libsqlite3-0 libssl3 libstdc++6 \
     && rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \

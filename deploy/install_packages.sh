@@ -19,6 +19,8 @@ test_packages=(
   clang-14 clang-format-14 libclang-rt-14-dev libomp-14-dev llvm-14  # the fuzzers, the format
   python3-torch python3-venv                                        # the models' tests
   prometheus                                                        # the dashboards and rules
+  buildah debootstrap iproute2                                      # the container image
+  docker-compose                                                    # deploy/compose, without an engine
   shellcheck
 )
 

@@ -157,6 +157,22 @@ test_dashboards() {
   build/venv-grafana/bin/python -B tests/monitoring/grafana_schema_test.py
 }
 
+# The manifests, against schemas and the server.
+test_deploy() {
+  venv build/venv-deploy tests/deploy/requirements.txt
+  build/venv-deploy/bin/python -m pytest -p no:cacheprovider --junitxml="$results/deploy.xml" \
+    tests/deploy --build build/release
+}
+
+# The image of the release build, built and run for real. Root alone can unpack and enter it.
+test_container() {
+  venv build/venv-deploy tests/deploy/requirements.txt
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" build/venv-deploy/bin/python -B -m pytest -p no:cacheprovider \
+    --junitxml="$results/container.xml" tests/container --build build/release
+}
+
 # --- The run.
 
 needed_stage packages deploy/install_packages.sh --tests
@@ -174,6 +190,8 @@ stage format check_format
 stage models test_models
 stage python test_python
 stage dashboards test_dashboards
+stage deploy test_deploy
+stage container test_container
 stage asan test_asan
 stage tsan test_tsan
 stage fuzz test_fuzzers
