@@ -121,7 +121,7 @@ test_fuzzers() {
 check_format() {
   find auth kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
     xargs -0 clang-format-14 --dry-run -Werror
-  shellcheck --severity=warning .ci/run ./*/*.sh
+  shellcheck --severity=warning .ci/run ./*/*.sh tests/container/*.sh
 }
 
 # venv FOLDER REQUIREMENTS [OPTION...]: a virtual environment of Debian's interpreter with these
