@@ -6,6 +6,7 @@ import re
 import unittest
 
 import dashboards
+import stack
 
 _WIDTH = 24
 # Grafana's own.
@@ -91,6 +92,14 @@ class DashboardsTest(unittest.TestCase):
                         self.assertRegex(target["expr"], rf"\b{label}\b")
                     # A window of fixed length shows nothing when Prometheus scrapes more seldom.
                     self.assertNotRegex(target["expr"], r"\[\d")
+
+    @_of_each
+    def test_metrics_are_documented(self, dashboard):
+        for panel in dashboards.panels(dashboard):
+            for target in panel["targets"]:
+                self.assertEqual(stack.undocumented_metrics(target["expr"]), set(), panel["title"])
+        for variable in dashboards.variables(dashboard):
+            self.assertEqual(stack.undocumented_metrics(variable["query"]), set())
 
     @_of_each
     def test_the_grid_is_full_and_nothing_overlaps(self, dashboard):

@@ -6,6 +6,7 @@ What only an NVIDIA device gives comes from a kept scrape, as a second server.
 import contextlib
 import math
 import pathlib
+import re
 import subprocess
 import tempfile
 import threading
@@ -15,8 +16,8 @@ import dashboards
 import stack
 
 _MODELS = stack.ROOT / "models" / "demo"
-_GPU_METRICS = ("deltaserve_device_utilization_ratio", "deltaserve_device_memory_bytes",
-                "deltaserve_device_energy_joules_total")
+_GPU_METRICS = {name: (kind, labels) for name, (kind, labels, remark)
+                in stack.documented_metrics().items() if "NVIDIA" in remark}
 _TENANTS = {"acme": "5/month", "globex": None}
 # At most, together with what it takes to start; it takes a fraction of that.
 _SECONDS = 120
@@ -133,6 +134,14 @@ class LiveTest(unittest.TestCase):
         def is_the_price():
             return [value for _, value in self.prometheus.query(price) if 2.3 < value < 2.7]
         stack.until(is_the_price, lambda: self.prometheus.query(price), _SECONDS)
+
+    def test_the_kept_scrape_is_as_documented(self):
+        text = stack.http_get(f"http://{self.gpu}/metrics")
+        types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+        for name, (kind, labels) in _GPU_METRICS.items():
+            self.assertEqual(types.get(name), kind, name)
+            for sample in re.findall(rf"^{name}(?:{{(.*)}})? ", text, re.MULTILINE):
+                self.assertEqual(set(re.findall(r"(\w+)=", sample)), labels, name)
 
     def test_promtool_has_nothing_against_the_scrape(self):
         for scrape in (self.server.scrape(), stack.http_get(f"http://{self.gpu}/metrics")):

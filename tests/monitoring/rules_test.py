@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import unittest
 
-from stack import DEPLOY, ROOT
+from stack import DEPLOY, ROOT, undocumented_metrics
 
 _RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 _TESTS = sorted((DEPLOY / "prometheus" / "rule_tests").glob("*.yml"))
@@ -28,6 +28,11 @@ class RulesTest(unittest.TestCase):
 
     def test_rules_are_good(self):
         self.assert_promtool_agrees("check", "rules", "--lint=all", "--lint-fatal", *_RULES)
+
+    def test_metrics_are_documented(self):
+        for path in _RULES:
+            rules = re.sub(r"^.*(- name:|#).*$", "", path.read_text(), flags=re.MULTILINE)
+            self.assertEqual(undocumented_metrics(rules), set(), path.name)
 
     def test_configuration_is_good(self):
         self.assert_promtool_agrees("check", "config", DEPLOY / "prometheus" / "prometheus.yml")

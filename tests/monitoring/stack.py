@@ -22,6 +22,23 @@ DEPLOY = ROOT / "deploy"
 SERVER = os.environ.get("DELTASERVE_BINARY", ROOT / "build/release/server/deltaserve")
 DELTACTL = os.environ.get("DELTACTL_BINARY", ROOT / "build/release/client/cli/deltactl")
 
+def documented_metrics():
+    """(type, labels, remark) of each metric of docs/api.md by its name."""
+    row = re.compile(r"^\| `(\w+)` \| (\w+) \|(.*?)\|(.*)\|$", re.MULTILINE)
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").split("\n## Metrics\n")[1]
+    return {f"deltaserve_{name}": (kind, set(re.findall(r"`(\w+)`", labels)), remark)
+            for name, kind, labels, remark in row.findall(text)}
+
+
+def undocumented_metrics(expression):
+    """Names of the server's metrics in `expression` that docs/api.md does not know."""
+    known = set()
+    for name, (kind, _, _) in documented_metrics().items():
+        suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        known.update(name + suffix for suffix in suffixes)
+    return set(re.findall(r"(?<![\w:])deltaserve_\w+(?![\w:])", expression)) - known
+
+
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
