@@ -12,6 +12,8 @@ Accounts::Accounts(const Options& options, std::shared_ptr<spdlog::logger> log, 
     : has_price_(options.nanodollars_per_device_hour.has_value()),
       on_failure_(options.ledger_failure == "continue" ? LedgerFailure::kContinue
                                                        : LedgerFailure::kRefuse),
+      max_queued_(options.max_queued_requests),
+      max_queued_per_tenant_(options.max_queued_requests_per_tenant),
       log_(std::move(log)),
       meter_(meter),
       forecast_(meter.prices(), options.max_batch_tokens) {}
@@ -73,23 +75,33 @@ void Accounts::OnTenants() {
 }
 
 RequestQueue& Accounts::Front(RequestQueue& queue) {
-  if (ledger_ == nullptr) return queue;
-  queue_ = std::make_unique<BilledQueue>(
-      BilledQueue::Dependencies{
-          .queue = queue,
-          .ledger = *ledger_,
-          .budgets = budgets_,
-          .forecast = forecast_,
-          .cost_so_far = [this](RequestId id) { return meter_.UseSoFar(id).cost.value_or(0); },
-          .now = absl::Now},
-      on_failure_);
-  return *queue_;
+  RequestQueue* front = &queue;
+  if (ledger_ != nullptr) {
+    billed_queue_ = std::make_unique<BilledQueue>(
+        BilledQueue::Dependencies{
+            .queue = queue,
+            .ledger = *ledger_,
+            .budgets = budgets_,
+            .forecast = forecast_,
+            .cost_so_far = [this](RequestId id) { return meter_.UseSoFar(id).cost.value_or(0); },
+            .now = absl::Now},
+        on_failure_);
+    front = billed_queue_.get();
+  }
+  // Before anything is reserved.
+  if (max_queued_per_tenant_ < max_queued_) {
+    fair_queue_ = std::make_unique<FairQueue>(*front, max_queued_per_tenant_);
+    front = fair_queue_.get();
+  }
+  return *front;
 }
 
 void Accounts::OnStep(const StepStats& step) {
-  if (queue_ == nullptr) return;
-  forecast_.OnStep(step);
-  queue_->OnStep(step);
+  if (billed_queue_ != nullptr) {
+    forecast_.OnStep(step);
+    billed_queue_->OnStep(step);
+  }
+  if (fair_queue_ != nullptr) fair_queue_->OnStep(step);
 }
 
 std::vector<TenantAccount> Accounts::TenantAccounts() const {

@@ -14,6 +14,7 @@
 #include "server/billing/cost_forecast.h"
 #include "server/billing/usage_ledger.h"
 #include "server/options.h"
+#include "server/service/fair_queue.h"
 #include "server/service/tenants.h"
 #include "server/telemetry/cost_meter.h"
 #include "server/telemetry/tenant_metrics.h"
@@ -35,8 +36,8 @@ class Accounts final : public StepObserver {
 
   // For forecasts; before Front.
   void AddModel(std::string_view name, const CostModel& cost) { forecast_.AddModel(name, cost); }
-  // What service/ submits to: `queue` itself where there is no ledger. Before the first step.
-  // `queue` lives as long as there are requests.
+  // What service/ submits to: `queue` itself where nobody's share of it is less than all, and there
+  // is no ledger. Before the first step. `queue` lives as long as there are requests.
   RequestQueue& Front(RequestQueue& queue);
 
   // Of the tenants that the keys name, or the default one. Any thread.
@@ -56,13 +57,16 @@ class Accounts final : public StepObserver {
 
   const bool has_price_;
   const LedgerFailure on_failure_;
+  const int64_t max_queued_;
+  const int64_t max_queued_per_tenant_;
   const std::shared_ptr<spdlog::logger> log_;
   CostMeter& meter_;
   CostForecast forecast_;
   Budgets budgets_;
   std::unique_ptr<Tenants> tenants_;
   std::unique_ptr<UsageLedger> ledger_;
-  std::unique_ptr<BilledQueue> queue_;
+  std::unique_ptr<BilledQueue> billed_queue_;
+  std::unique_ptr<FairQueue> fair_queue_;
 };
 
 }  // namespace deltaserve

@@ -50,6 +50,7 @@ constexpr Flag kFlags[] = {
     {"max-sequences", "N", "sequences that run at once, per model (64)"},
     {"kv-cache-tokens", "N", "keys and values reserved, per model (max-sequences x 512)"},
     {"max-queued-requests", "N", "requests that wait, per model; more are refused (512)"},
+    {"max-queued-requests-per-tenant", "N", "of these, for one tenant (with keys: half of them)"},
     {"max-request-bytes", "N", "length of a request's message (4194304)"},
     {"max-continuations", "N", "continuations of a Score (256)"},
     {"max-trace-tokens", "N", "tokens of a traced Score (4096)"},
@@ -367,6 +368,10 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
   o.device_tflops =
       check.Number("device-tflops", c.has_device_tflops(), c.device_tflops(), 0.0, 0.0, 1e9);
   o.keys = c.keys();
+  o.max_queued_requests_per_tenant =
+      check.Number("max-queued-requests-per-tenant", c.has_max_queued_requests_per_tenant(),
+                   c.max_queued_requests_per_tenant(),
+                   o.keys.empty() ? o.max_queued_requests : (o.max_queued_requests + 1) / 2, 1);
   o.ledger = c.ledger();
   o.ledger_failure = check.Choice("ledger-failure", c.has_ledger_failure(), c.ledger_failure(),
                                   {"refuse", "continue"});

@@ -32,6 +32,7 @@ struct Options {
   int32_t max_sequences = 0;
   int64_t kv_cache_tokens = 0;
   int32_t max_queued_requests = 0;
+  int32_t max_queued_requests_per_tenant = 0;
 
   int32_t max_request_bytes = 0;
   int32_t max_continuations = 0;

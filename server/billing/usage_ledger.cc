@@ -3,7 +3,16 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/types/span.h"
+
 namespace deltaserve {
+namespace {
+
+// Records of one commit. While the file cannot be written, whoever waits for an attempt waits for
+// no more than these.
+constexpr size_t kMaxCommit = 1000;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<UsageLedger>> UsageLedger::Open(const std::string& path,
                                                                Options options) {
@@ -81,12 +90,17 @@ absl::Status UsageLedger::Commit(std::vector<UsageRecord> records,
   unwritten->insert(unwritten->end(), std::make_move_iterator(records.begin()),
                     std::make_move_iterator(records.end()));
   if (unwritten->empty()) return status();
-  absl::Status status = store_.Write(*unwritten);
+  absl::Status status;
+  size_t written = 0;
+  while (status.ok() && written < unwritten->size()) {
+    const auto next = absl::MakeConstSpan(*unwritten).subspan(written, kMaxCommit);
+    status = store_.Write(next);
+    if (status.ok()) written += next.size();
+  }
+  unwritten->erase(unwritten->begin(), unwritten->begin() + written);
   const bool changed = status.ok() != this->status().ok();
   size_t lost = 0;
-  if (status.ok()) {
-    unwritten->clear();
-  } else if (unwritten->size() > options_.max_unwritten) {
+  if (unwritten->size() > options_.max_unwritten) {
     lost = unwritten->size() - options_.max_unwritten;
     unwritten->erase(unwritten->begin(), unwritten->begin() + lost);
   }
@@ -102,12 +116,14 @@ absl::Status UsageLedger::Commit(std::vector<UsageRecord> records,
 void UsageLedger::Run() {
   std::vector<UsageRecord> unwritten;
   bool stopping = false;
-  while (!stopping) {
-    Work work = Take(/*retries=*/!unwritten.empty(), &stopping);
+  Work work;
+  do {
+    work = Take(/*retries=*/!unwritten.empty(), &stopping);
     const absl::Status status = Commit(std::move(work.records), &unwritten);
     for (Written& written : work.written) written(status);
     for (Read& read : work.reads) read(store_);
-  }
+    // What was told of its end may have written once more.
+  } while (!stopping || !work.written.empty());
 }
 
 }  // namespace deltaserve

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "server/api/retry_hint.h"
 #include "server/engine/job.h"
 
 namespace deltaserve {
@@ -83,7 +85,10 @@ class ScoreJob final : public Job {
   Phase PhaseOf(const Sequence&, int64_t, int64_t) const override { return Phase::kScore; }
 
   void EndForBudget() override {
-    failure_ = absl::ResourceExhaustedError("what was set aside for the request is used up");
+    // Waiting makes it no cheaper.
+    failure_ = WithRetryHint(
+        absl::ResourceExhaustedError("budget: the request has cost what was set aside for it"),
+        absl::InfiniteDuration());
   }
 
   void StopSample(int32_t) override {}

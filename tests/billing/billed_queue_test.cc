@@ -249,6 +249,38 @@ TEST_F(BilledQueueTest, OrGoesOnAndSaysThatUsageIsNotDurable) {
   EXPECT_EQ(sink->Await().usage.billed, 55);
 }
 
+// A request is billed to the day on which it came, whatever the clock says at its end.
+TEST_F(BilledQueueTest, AClockThatJumpsWhileARequestRuns) {
+  Tenant daily;
+  daily.name = "acme";
+  daily.budget = Budget{kReserved, Budget::Period::kDay};
+  const auto acme = std::make_shared<const Tenant>(daily);
+  for (const int days : {1, -40, 400}) {
+    const absl::Time before = now_;
+    const RequestId id = 1000 + days;
+    const auto sink = std::make_shared<AwaitedSink>();
+    ASSERT_TRUE(Submit(id, acme, sink).ok());
+    now_ += days * absl::Hours(24);
+    // Another day's budget is whole; that of the first day is still reserved when it comes again.
+    EXPECT_EQ(budgets_.BalanceOf(*acme, now_).reserved, 0);
+    EXPECT_EQ(budgets_.BalanceOf(*acme, before).reserved, kReserved);
+    engine_.Finish(id, kReserved);
+    EXPECT_EQ(sink->Await().usage.billed, kReserved);
+    EXPECT_EQ(Row(id).opened, before);
+    EXPECT_EQ(Row(id).closed, now_);
+    EXPECT_EQ(budgets_.BalanceOf(*acme, now_).billed, 0);
+    const absl::Time after = now_;
+    now_ = before;
+    EXPECT_TRUE(absl::IsResourceExhausted(Submit(1, acme, std::make_shared<AwaitedSink>())));
+    now_ = after;
+  }
+  // So the ledger has it after a restart, too.
+  Budgets fresh;
+  ASSERT_TRUE(fresh.Load(*ledger_).ok());
+  EXPECT_EQ(fresh.BalanceOf(*acme, NoonOf(kDay)).billed, kReserved);
+  EXPECT_EQ(fresh.BalanceOf(*acme, now_).billed, 0);
+}
+
 // Hundreds at once: whatever they cost, what is billed stays within the budget.
 TEST_F(BilledQueueTest, ManyAtOnceAreNotBilledMoreThanTheBudget) {
   constexpr int kRequests = 400;

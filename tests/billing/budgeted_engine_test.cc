@@ -1,4 +1,5 @@
 // Budgets over a real engine, on a clock that stands still but in steps.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -6,8 +7,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kernels/reference/reference_backend.h"
+#include "server/api/retry_hint.h"
 #include "server/billing/billed_queue.h"
 #include "server/telemetry/cost_meter.h"
 #include "server/telemetry/metered_queue.h"
@@ -135,6 +138,18 @@ TEST_F(BudgetedEngineTest, AGenerationThatReachesItsReservationEndsWithBudget) {
   EXPECT_EQ(sink->sample().finish, FinishReason::kBudget);
   EXPECT_FALSE(sink->sample().tokens.empty());
   EXPECT_LT(sink->sample().tokens.size(), 40);
+  ExpectEndedAtItsReservation(LastRow());
+}
+
+TEST_F(BudgetedEngineTest, AScoreThatReachesItsReservationEndsAndIsNotToBeTriedAgain) {
+  ticker_.step_ns = 1'000'000'000;
+  ScoreRequest request;  // of several steps
+  request.context.assign(100, 1);
+  request.continuations.assign(12, std::vector<int32_t>(100, 2));
+  const auto sink = Run(std::move(request));
+  EXPECT_TRUE(absl::IsResourceExhausted(sink->status())) << sink->status();
+  EXPECT_THAT(std::string(sink->status().message()), testing::HasSubstr("budget"));
+  EXPECT_EQ(RetryHintOf(sink->status()), absl::InfiniteDuration());
   ExpectEndedAtItsReservation(LastRow());
 }
 

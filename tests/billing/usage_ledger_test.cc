@@ -119,6 +119,35 @@ TEST_F(UsageLedgerTest, KeepsSoManyThatFailedAndNoMore) {
   EXPECT_EQ(Totals(*ledger).at(0).requests, 4);
 }
 
+TEST_F(UsageLedgerTest, WritesALongBacklogInParts) {
+  const auto ledger = Open(/*max_unwritten=*/100'000);
+  ASSERT_TRUE(WriteAndWait(*ledger, ClosedRecord("0", 1)).ok());
+  {
+    const FullDisk full(FileSize());
+    for (int i = 1; i < 2500; ++i) {
+      ledger->Write(ClosedRecord(std::to_string(i), 1), [](const absl::Status&) {});
+    }
+    EXPECT_FALSE(WriteAndWait(*ledger, ClosedRecord("2500", 1)).ok());
+  }
+  EXPECT_TRUE(WriteAndWait(*ledger, ClosedRecord("2501", 1)).ok());
+  EXPECT_EQ(Totals(*ledger).at(0).requests, 2502);
+  EXPECT_EQ(ledger->num_lost(), 0);
+}
+
+TEST_F(UsageLedgerTest, WhatIsWrittenAtTheVeryEndIsNotLost) {
+  auto ledger = Open();
+  UsageLedger& writer = *ledger;
+  std::promise<void> told;
+  writer.Write(ClosedRecord("1", 1), [&](const absl::Status&) {
+    told.get_future().wait();  // until the ledger is about to go
+    writer.Write(ClosedRecord("2", 1), [](const absl::Status&) {});
+  });
+  std::thread end([&] { ledger.reset(); });
+  told.set_value();
+  end.join();
+  EXPECT_EQ(Totals(*Open()).at(0).requests, 2);
+}
+
 TEST_F(UsageLedgerTest, TriesAgainByItself) {
   auto ledger = *UsageLedger::Open(path_, {.retry = absl::Milliseconds(1)});
   ASSERT_TRUE(WriteAndWait(*ledger, ClosedRecord("1", 1)).ok());

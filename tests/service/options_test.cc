@@ -71,6 +71,18 @@ TEST(OptionsTest, AnAdminAddressForAnybodyWantsToBeAllowed) {
               HasSubstr("is none of refuse, continue"));
 }
 
+TEST(OptionsTest, ATenantsShareOfTheQueue) {
+  EXPECT_EQ(ParseWithModel({})->options.max_queued_requests_per_tenant, 512);
+  EXPECT_EQ(ParseWithModel({"--keys=k"})->options.max_queued_requests_per_tenant, 256);
+  EXPECT_EQ(ParseWithModel({"--keys=k", "--max-queued-requests=1"})
+                ->options.max_queued_requests_per_tenant,
+            1);
+  EXPECT_EQ(ParseWithModel({"--keys=k", "--max-queued-requests-per-tenant=7"})
+                ->options.max_queued_requests_per_tenant,
+            7);
+  EXPECT_FALSE(ParseWithModel({"--max-queued-requests-per-tenant=0"}).ok());
+}
+
 TEST(OptionsTest, MetricsUnderOtherNames) {
   EXPECT_EQ(ParseWithModel({})->options.metrics_compat, "none");
   EXPECT_EQ(ParseWithModel({"--metrics-compat=vllm"})->options.metrics_compat, "vllm");
