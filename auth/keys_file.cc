@@ -1,53 +1,25 @@
 #include "auth/keys_file.h"
 
 #include <fcntl.h>
-#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "proto/text_file.h"
+#include "proto/usd.h"
 
 namespace deltaserve {
 namespace {
 
 using v1::KeysFile;
-
-// Keeps the first error, as file:line:column.
-class FileErrors final : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FileErrors(const std::string& path) : path_(path) {}
-
-  void AddError(int line, int column, const std::string& message) override {
-    if (first_.empty()) {
-      first_ = absl::StrCat(path_, ":", line + 1, ":", column + 1, ": ", message);
-    }
-  }
-  const std::string& first() const { return first_; }
-
- private:
-  const std::string path_;
-  std::string first_;
-};
-
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file.is_open() || file.bad()) {
-    return absl::NotFoundError(absl::StrCat("keys: cannot read ", path));
-  }
-  return text.str();
-}
 
 bool IsHexOf(const std::string& text, size_t bytes) {
   return text.size() == 2 * bytes && std::all_of(text.begin(), text.end(), [](unsigned char c) {
@@ -76,7 +48,7 @@ absl::Status CheckTenant(const KeysFile::Tenant& tenant) {
     return wrong("tokens_per_minute: not above 0");
   }
   if (!tenant.has_budget()) return absl::OkStatus();
-  if (const auto usd = ParseUsd(tenant.budget().usd()); !usd.ok()) {
+  if (const auto usd = ParseUsd(tenant.budget().usd(), kPicodollarPlaces); !usd.ok()) {
     return wrong(absl::StrCat("budget: usd: ", usd.status().message()));
   }
   const std::string& period = tenant.budget().period();
@@ -113,12 +85,15 @@ absl::Status CheckKeys(const KeysFile& file) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> ReadKeysText(const std::string& path) {
+  absl::StatusOr<std::string> text = ReadText(path);
+  if (text.ok()) return text;
+  return absl::Status(text.status().code(), absl::StrCat("keys: ", text.status().message()));
+}
+
 absl::StatusOr<KeysFile> Parse(const std::string& path, const std::string& text) {
-  FileErrors errors(path);
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&errors);
   KeysFile file;
-  if (!parser.ParseFromString(text, &file)) return absl::InvalidArgumentError(errors.first());
+  if (absl::Status status = ParseText(path, text, &file); !status.ok()) return status;
   if (absl::Status status = CheckKeys(file); !status.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
   }
@@ -136,6 +111,13 @@ absl::Status Replace(const std::string& path, const std::string& text) {
   };
   const int file = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (file < 0) return failed("make");
+  // Whoever can read the old file can read the new one: the server may be somebody else.
+  struct stat before;
+  if (stat(path.c_str(), &before) == 0 &&
+      (fchown(file, before.st_uid, before.st_gid) != 0 || fchmod(file, before.st_mode) != 0)) {
+    close(file);
+    return failed("keep owner and mode in");
+  }
   const bool written = write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
                        fsync(file) == 0;
   if (close(file) != 0 || !written) return failed("write");
@@ -145,30 +127,8 @@ absl::Status Replace(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-absl::StatusOr<int64_t> ParseUsd(absl::string_view text) {
-  constexpr size_t kPlaces = 12;
-  constexpr int64_t kMost = 1'000'000;
-  const auto is_digit = [](unsigned char c) { return absl::ascii_isdigit(c); };
-  const size_t point = std::min(text.find('.'), text.size());
-  const std::string whole(text.substr(0, point));
-  std::string fraction(point < text.size() ? text.substr(point + 1) : "0");
-  const bool decimal = !whole.empty() && whole.size() <= 7 && !fraction.empty() &&
-                       fraction.size() <= kPlaces &&
-                       std::all_of(whole.begin(), whole.end(), is_digit) &&
-                       std::all_of(fraction.begin(), fraction.end(), is_digit);
-  fraction.resize(kPlaces, '0');
-  int64_t picodollars = 0;
-  if (!decimal || !absl::SimpleAtoi(absl::StrCat(whole, fraction), &picodollars) ||
-      picodollars > kMost * 1'000'000'000'000) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(text),
-                                                   "\" is not a decimal of at most ", kPlaces,
-                                                   " places in [0, ", kMost, "]"));
-  }
-  return picodollars;
-}
-
 absl::StatusOr<KeysFile> ReadKeysFile(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadText(path);
+  const absl::StatusOr<std::string> text = ReadKeysText(path);
   if (!text.ok()) return text.status();
   return Parse(path, *text);
 }
@@ -177,7 +137,7 @@ absl::StatusOr<ApiKey> AddKey(const std::string& path, const KeysFile::Tenant& t
   if (absl::Status status = CheckTenant(tenant); !status.ok()) return status;
   std::string text;
   if (access(path.c_str(), F_OK) == 0) {
-    absl::StatusOr<std::string> read = ReadText(path);
+    absl::StatusOr<std::string> read = ReadKeysText(path);
     if (!read.ok()) return read.status();
     text = *std::move(read);
   }

@@ -1,19 +1,14 @@
 #ifndef DELTASERVE_AUTH_KEYS_FILE_H_
 #define DELTASERVE_AUTH_KEYS_FILE_H_
 
-#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "auth/api_key.h"
 #include "deltaserve/v1/keys.pb.h"
 
 namespace deltaserve {
-
-// A decimal of USD, of at most twelve places and a million, in picodollars. INVALID_ARGUMENT.
-absl::StatusOr<int64_t> ParseUsd(absl::string_view text);
 
 // Reads and checks it: names and ids are there and unique, keys belong to tenants, limits are
 // positive. NOT_FOUND: the file cannot be read; INVALID_ARGUMENT: where, and what is wrong.

@@ -1,21 +1,15 @@
 #include "server/options.h"
 
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/text_format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <limits>
 #include <optional>
 #include <set>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -24,6 +18,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "deltaserve/v1/config.pb.h"
+#include "proto/text_file.h"
+#include "proto/usd.h"
 #include "server/tokenizer/utf8.h"
 
 namespace deltaserve {
@@ -133,35 +129,13 @@ absl::Status AddModel(const std::string& value, ServerConfig* config) {
   return absl::OkStatus();
 }
 
-// Keeps the first error, as file:line:column.
-class FileErrors final : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FileErrors(const std::string& path) : path_(path) {}
-
-  void AddError(int line, int column, const std::string& message) override {
-    if (first_.empty()) {
-      first_ = absl::StrCat(path_, ":", line + 1, ":", column + 1, ": ", message);
-    }
-  }
-  const std::string& first() const { return first_; }
-
- private:
-  const std::string path_;
-  std::string first_;
-};
-
 absl::StatusOr<ServerConfig> ReadConfig(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file.good()) return absl::NotFoundError(absl::StrCat("--config: cannot read ", path));
-  FileErrors errors(path);
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&errors);
-  ServerConfig config;
-  if (!parser.ParseFromString(text.str(), &config)) {
-    return absl::InvalidArgumentError(errors.first());
+  const absl::StatusOr<std::string> text = ReadText(path);
+  if (!text.ok()) {
+    return absl::Status(text.status().code(), absl::StrCat("--config: ", text.status().message()));
   }
+  ServerConfig config;
+  if (absl::Status status = ParseText(path, *text, &config); !status.ok()) return status;
   return config;
 }
 
@@ -259,25 +233,10 @@ class Checker {
   // A decimal of USD, in nanodollars.
   std::optional<int64_t> Price(absl::string_view flag, bool has, const std::string& value) {
     if (!has) return std::nullopt;
-    constexpr size_t kPlaces = 9;
-    constexpr int64_t kMost = 1'000'000;  // USD
-    const auto is_digit = [](char c) { return absl::ascii_isdigit(c); };
-    const size_t point = std::min(value.find('.'), value.size());
-    const std::string whole = value.substr(0, point);
-    std::string fraction = point < value.size() ? value.substr(point + 1) : "0";
-    const bool decimal = !whole.empty() && whole.size() <= 7 && !fraction.empty() &&
-                         fraction.size() <= kPlaces &&
-                         std::all_of(whole.begin(), whole.end(), is_digit) &&
-                         std::all_of(fraction.begin(), fraction.end(), is_digit);
-    int64_t nanodollars = 0;
-    fraction.resize(kPlaces, '0');
-    if (!decimal || !absl::SimpleAtoi(whole + fraction, &nanodollars) ||
-        nanodollars > kMost * 1'000'000'000) {
-      status_.Update(Invalid(flag, absl::StrCat(Quote(value), " is not a decimal of at most ",
-                                                kPlaces, " places in [0, ", kMost, "]")));
-      return std::nullopt;
-    }
-    return nanodollars;
+    const absl::StatusOr<int64_t> nanodollars = ParseUsd(value, kNanodollarPlaces);
+    if (nanodollars.ok()) return *nanodollars;
+    status_.Update(Invalid(flag, nanodollars.status().message()));
+    return std::nullopt;
   }
 
   void Models(const ServerConfig& config, std::vector<Options::Model>* models) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -38,6 +39,19 @@ struct UsageRecord {
   Picodollars absorbed = 0;  // what it cost beyond that
   Usage usage;
 };
+
+// As the ledger and callers call it.
+constexpr std::string_view Name(UsageRecord::State state) {
+  switch (state) {
+    case UsageRecord::State::kOpen:
+      return "open";
+    case UsageRecord::State::kClosed:
+      return "closed";
+    case UsageRecord::State::kInterrupted:
+      return "interrupted";
+  }
+  return "?";
+}
 
 // Sums over requests that have ended.
 struct UsageTotal {

@@ -73,21 +73,10 @@ absl::CivilDay DayOfNumber(int64_t number) { return kFirstDay + number; }
 int64_t UnixNs(absl::Time time) { return absl::ToUnixNanos(time); }
 absl::Time TimeOfUnixNs(int64_t ns) { return absl::FromUnixNanos(ns); }
 
-const char* Name(UsageRecord::State state) {
-  switch (state) {
-    case UsageRecord::State::kOpen:
-      return "open";
-    case UsageRecord::State::kClosed:
-      return "closed";
-    case UsageRecord::State::kInterrupted:
-      return "interrupted";
-  }
-  return "?";
-}
-
 UsageRecord::State StateOfName(const std::string& name) {
-  if (name == "open") return UsageRecord::State::kOpen;
-  return name == "closed" ? UsageRecord::State::kClosed : UsageRecord::State::kInterrupted;
+  if (name == Name(UsageRecord::State::kOpen)) return UsageRecord::State::kOpen;
+  if (name == Name(UsageRecord::State::kClosed)) return UsageRecord::State::kClosed;
+  return UsageRecord::State::kInterrupted;
 }
 
 std::string TablesSql() {

@@ -44,7 +44,6 @@ absl::CivilDay DayOfNumber(int64_t number);
 int64_t UnixNs(absl::Time time);
 absl::Time TimeOfUnixNs(int64_t ns);
 
-const char* Name(UsageRecord::State state);
 UsageRecord::State StateOfName(const std::string& name);
 
 // What makes the tables, and the statement that writes a request, whose parameters are bound by

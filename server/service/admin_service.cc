@@ -24,18 +24,6 @@ constexpr int64_t kMaxRequestBytes = 64 << 10;
 
 std::string ToText(absl::Time time) { return absl::FormatTime(time, absl::UTCTimeZone()); }
 
-const char* Name(UsageRecord::State state) {
-  switch (state) {
-    case UsageRecord::State::kOpen:
-      return "open";
-    case UsageRecord::State::kClosed:
-      return "closed";
-    case UsageRecord::State::kInterrupted:
-      return "interrupted";
-  }
-  return "?";
-}
-
 v1::RequestUsage ToProto(const UsageRecord& record) {
   v1::RequestUsage out;
   out.set_request_id(record.request_id);
@@ -43,7 +31,7 @@ v1::RequestUsage ToProto(const UsageRecord& record) {
   out.set_model(record.model);
   out.set_opened(ToText(record.opened));
   if (record.closed) out.set_closed(ToText(*record.closed));
-  out.set_state(Name(record.state));
+  out.set_state(std::string(Name(record.state)));
   out.set_status(absl::StatusCodeToString(record.code));
   if (record.reserved) out.set_reserved_usd(Usd(*record.reserved));
   out.set_billed_usd(Usd(record.billed));

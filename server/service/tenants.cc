@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "auth/api_key.h"
 #include "auth/keys_file.h"
+#include "proto/usd.h"
 
 namespace deltaserve {
 namespace {
@@ -21,7 +22,8 @@ std::shared_ptr<const Tenant> TenantOf(const v1::KeysFile::Tenant& entry) {
   if (entry.has_tokens_per_minute()) tenant.tokens_per_minute = entry.tokens_per_minute();
   if (entry.has_budget()) {
     Budget budget;
-    budget.limit = ParseUsd(entry.budget().usd()).value_or(0);  // checked when it was read
+    // It was checked when it was read.
+    budget.limit = ParseUsd(entry.budget().usd(), kPicodollarPlaces).value_or(0);
     if (entry.budget().period() == "day") budget.period = Budget::Period::kDay;
     if (entry.budget().period() == "month") budget.period = Budget::Period::kMonth;
     tenant.budget = budget;
