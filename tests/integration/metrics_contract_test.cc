@@ -139,7 +139,8 @@ class MetricsContractTest : public testing::Test {
     server_ = std::make_unique<ServerProcess>(*std::move(server));
   }
 
-  // A call of each method, and some that are refused.
+  // A call of each method, and one that is refused. Where there is a budget, the machine may be too
+  // busy for it to last for all tokens.
   void CallAll(const std::string& key) {
     const Client client = Client::Connect(server_->address());
     const CallOptions options = {.api_key = key};
@@ -151,11 +152,11 @@ class MetricsContractTest : public testing::Test {
     for (int i = 0; i < 2; ++i) {  // the second finds the prompt cached, where there is a cache
       const auto response = client.Generate(generate, options);
       ASSERT_TRUE(response.ok()) << response.status();
+      generated_ += response->usage().completion_tokens();
     }
     GenerationStream stream = client.GenerateStream(generate, options);
     v1::GenerateChunk chunk;
-    while (stream.Read(&chunk)) {
-    }
+    while (stream.Read(&chunk)) generated_ += chunk.usage().completion_tokens();
     EXPECT_TRUE(stream.Finish().ok());
     v1::ScoreRequest score;
     for (int32_t id = 1; id < 9; ++id) score.mutable_token_ids()->add_ids(id);
@@ -168,6 +169,7 @@ class MetricsContractTest : public testing::Test {
 
   TempDir dir_;
   std::unique_ptr<ServerProcess> server_;
+  double generated_ = 0;  // tokens, as callers were told
 };
 
 TEST_F(MetricsContractTest, EveryFamilyIsAsDocumented) {
@@ -210,7 +212,7 @@ TEST_F(MetricsContractTest, EveryFamilyIsAsDocumented) {
   for (const auto& [vllm, ours] : same) {
     EXPECT_EQ(metrics.Sum("vllm:" + vllm), metrics.Sum("deltaserve_" + ours)) << vllm;
   }
-  EXPECT_EQ(metrics.Sum("vllm:generation_tokens_total"), 3 * 2 * 8);
+  EXPECT_EQ(metrics.Sum("vllm:generation_tokens_total"), generated_);
   EXPECT_EQ(metrics.Sum("vllm:request_success_total"), 3 * 2 + 1);
 }
 
