@@ -142,13 +142,14 @@ test_models() {
 }
 
 # The client as pip installs it, against the server of the release build.
-test_python() {
-  venv build/venv-client tests/python/requirements.txt
-  build/venv-client/bin/pip install --disable-pip-version-check --no-index --no-build-isolation \
+test_client() {
+  local name=$1 folder=$2
+  local python=build/venv-$name/bin/python
+  venv "build/venv-$name" "$folder/requirements.txt"
+  "$python" -m pip install --disable-pip-version-check --no-index --no-build-isolation \
     --force-reinstall --no-deps ./client/python
-  build/venv-client/bin/pip check
-  build/venv-client/bin/python -m pytest -p no:cacheprovider --junitxml="$results/python.xml" \
-    tests/python
+  "$python" -m pip check
+  "$python" -m pytest -p no:cacheprovider --junitxml="$results/$name.xml" "$folder"
 }
 
 # The dashboards' JSON against Grafana's own models of it.
@@ -180,7 +181,7 @@ needed_stage build build release
 if ! $full; then
   stage tests run_tests tests release --label-exclude '^slow$'
   stage models test_models
-  stage python test_python
+  stage python test_client python tests/python
   stage dashboards test_dashboards
   finish
 fi
@@ -188,7 +189,8 @@ fi
 stage tests run_tests tests release
 stage format check_format
 stage models test_models
-stage python test_python
+stage python test_client python tests/python
+stage lm_eval test_client lm_eval tests/python_lm_eval  # 0.9 GB of packages
 stage dashboards test_dashboards
 stage deploy test_deploy
 stage container test_container

@@ -13,6 +13,7 @@ import deltaserve
 
 _PACKAGE = ROOT / "client" / "python"
 _TESTS = ROOT / "tests" / "python"
+_LM_EVAL_TESTS = ROOT / "tests" / "python_lm_eval"
 
 
 def _check(*command: str | pathlib.Path) -> None:
@@ -22,16 +23,21 @@ def _check(*command: str | pathlib.Path) -> None:
 
 
 def test_ruff_finds_nothing() -> None:
-    _check("ruff", "check", "--no-cache", "--config", "pyproject.toml", ".", _TESTS)
+    _check("ruff", "check", "--no-cache", "--config", "pyproject.toml", ".", _TESTS,
+           _LM_EVAL_TESTS)
 
 
-@pytest.mark.parametrize("what", [["-p", "deltaserve"], ["hatch_build.py"], [_TESTS],
-                                  *[[path] for path in sorted(_PACKAGE.glob("examples/*.py"))]],
-                         ids=lambda what: pathlib.Path(what[-1]).stem)
+@pytest.mark.parametrize("what", [
+    ["-p", "deltaserve"],
+    ["hatch_build.py", *sorted(_PACKAGE.glob("examples/**/*.py"))],
+    [_TESTS],
+    [_TESTS / "real_server.py", _LM_EVAL_TESTS],
+], ids=["package", "examples", "tests", "lm_eval"])
 def test_mypy_strict_finds_nothing(what: list[str | pathlib.Path],
                                    tmp_path_factory: pytest.TempPathFactory) -> None:
     cache = tmp_path_factory.getbasetemp() / "mypy"
-    _check("mypy", "--cache-dir", cache, "--python-executable", sys.executable, *what)
+    _check("mypy", "--config-file", "pyproject.toml", "--cache-dir", cache,
+           "--python-executable", sys.executable, *what)
 
 
 def test_the_package_says_that_it_is_typed() -> None:
