@@ -57,6 +57,7 @@ def test_objects_fit_together(overlay):
     metrics = built["Service", "deltaserve-metrics"]
     assert scraped["selector"]["matchLabels"].items() <= metrics["metadata"]["labels"].items()
     assert scraped["endpoints"][0]["port"] in [port["name"] for port in metrics["spec"]["ports"]]
+    assert metrics["metadata"]["labels"][scraped["jobLabel"]] == "deltaserve"  # as in the rules
 
     pods = deployment["template"]["spec"]
     (container,) = pods["containers"]

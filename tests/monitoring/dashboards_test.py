@@ -1,5 +1,5 @@
-"""The dashboards' JSON has the shape that Grafana expects, and they keep some manners. Grafana itself
-does not take part."""
+"""The dashboards' JSON has the shape that Grafana expects, and they keep some manners. Grafana
+itself does not take part."""
 
 import itertools
 import re

@@ -24,7 +24,7 @@ _SECONDS = 120
 
 
 def _put_load_on(server, stop):
-    """Calls of each kind, by each tenant, to each model, one after the other, until `stop` is set."""
+    """Calls of each kind, by each tenant, to each model, one by one, until `stop` is set."""
     story = "The kite belongs to Clara. Clara gave the kite to Leo. Who has the kite now? Answer:"
     while not stop.is_set():
         for model in ("ddl", "additive"):

@@ -38,7 +38,11 @@ class RulesTest(unittest.TestCase):
         self.assert_promtool_agrees("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
     def test_simulations(self):
-        self.assertTrue(_TESTS)
+        groups = [name for path in sorted(_RULES, reverse=True)  # what alerts read comes first
+                  for name in re.findall(r"- name: (\w+)", path.read_text())]
+        for path in _TESTS:
+            order = re.search(r"group_eval_order:\s+\[(.*?)\]", path.read_text(), re.DOTALL)
+            self.assertEqual(re.findall(r"\w+", order.group(1)), groups, path.name)
         self.assert_promtool_agrees("test", "rules", *_TESTS)
 
     def test_simulations_can_fail(self):

@@ -48,7 +48,7 @@ def http_get(url):
 
 
 def until(condition, what, seconds=60):
-    """The first true value of `condition()`, asked again and again; AssertionError when it is late."""
+    """The first true value of `condition()`, asked again and again; AssertionError when late."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -152,7 +152,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(folder, targets):
-    """Prometheus with the configuration of deploy/, but for the targets and a period of a second."""
+    """Prometheus as deploy/ configures it, but for the targets and a period of a second."""
     config = folder / "prometheus"
     shutil.copytree(DEPLOY / "prometheus", config)
     main = config / "prometheus.yml"
@@ -178,7 +178,7 @@ def prometheus(folder, targets):
 
 @contextlib.contextmanager
 def kept_scrape(path):
-    """HOST:PORT where the file is served as /metrics, in the n-th scrape with n times its counters."""
+    """HOST:PORT where the file is /metrics; in the n-th scrape its counters are n times theirs."""
     text = path.read_text()
     scrapes = itertools.count(1)
 
