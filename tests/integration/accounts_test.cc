@@ -6,12 +6,14 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -56,12 +58,15 @@ class AccountsTest : public testing::Test {
     return AddKey(keys_path_, tenant, /*admin=*/false).value().Text();
   }
 
-  absl::StatusOr<v1::GenerateResponse> Call(const std::string& key = "") {
+  absl::StatusOr<v1::GenerateResponse> Call(const std::string& key = "", int max_tokens = 2) {
     v1::GenerateRequest request;
     request.mutable_token_ids()->add_ids(1);
-    request.set_max_tokens(2);
+    request.set_max_tokens(max_tokens);
     request.set_ignore_eos(true);
-    return Client::Connect(server_->address()).Generate(request, {.api_key = key});
+    // Each refusal is to be seen.
+    const Client client =
+        Client::Connect(server_->address(), {.credentials = nullptr, .retry = false});
+    return client.Generate(request, {.api_key = key});
   }
 
   // Tells the server to read its keys, and waits until it says how that went.
@@ -158,6 +163,30 @@ TEST_F(AccountsTest, KeysComeAndGoWithoutARestart) {
   EXPECT_TRUE(absl::IsUnauthenticated(Call(bob).status()));
   EXPECT_EQ(server_->Stop().value_or(-1), 0);
   EXPECT_THAT(server_->process().err(), testing::Not(HasSubstr(acme)));
+}
+
+// One that runs and one that waits are all that a tenant has room for; another is served.
+TEST_F(AccountsTest, ATenantCannotTakeTheWholeQueue) {
+  const std::string greedy = AddTenant("greedy");
+  const std::string other = AddTenant("other");
+  Start({"--keys", keys_path_, "--max-sequences", "1", "--max-queued-requests-per-tenant", "1"});
+  if (HasFatalFailure()) return;
+  std::atomic<int> refused = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([&] {
+      const absl::Status status = Call(greedy, /*max_tokens=*/250).status();
+      if (status.ok()) return;
+      ++refused;
+      EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("tenant greedy has its share"));
+      EXPECT_TRUE(RetryDelayOf(status).has_value());
+    });
+  }
+  const absl::Status served = Call(other).status();
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_TRUE(served.ok()) << served;
+  EXPECT_GT(refused, 0);
 }
 
 TEST_F(AccountsTest, AFullDiskRefusesUntilItIsFree) {
