@@ -21,6 +21,7 @@ test_packages=(
   prometheus                                                        # the dashboards and rules
   buildah debootstrap iproute2                                      # the container image
   docker-compose                                                    # deploy/compose, without an engine
+  openssl                                                           # certificates of the TLS tests
   shellcheck
 )
 

@@ -29,6 +29,7 @@
 #include "server/options.h"
 #include "server/service/admin_service.h"
 #include "server/service/grpc_server.h"
+#include "server/service/server_tls.h"
 #include "server/service/watchdog.h"
 #include "server/telemetry/cost_meter.h"
 #include "server/telemetry/cost_metrics.h"
@@ -177,10 +178,18 @@ absl::StatusOr<LoadedModel> LoadModel(const Options& options, const Options::Mod
   return loaded;
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> CredentialsFor(const Options& options) {
+  if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  return MakeTlsServerCredentials(
+      {.cert = options.tls_cert, .key = options.tls_key, .client_ca = options.tls_client_ca});
+}
+
 // Serves until a signal.
 absl::Status Serve(const Options& options, const sigset_t& signals) {
   const auto log = MakeLog(options.log_level);
   const SteadyClock clock;
+  absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = CredentialsFor(options);
+  if (!credentials.ok()) return credentials.status();
   std::vector<std::string> names;
   for (const Options::Model& model : options.models) names.push_back(model.name);
   Metrics metrics(names);
@@ -281,13 +290,14 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
                          .tenants = &(*accounts)->tenants()},
                         {.max_request_bytes = options.max_request_bytes,
                          .max_continuations = options.max_continuations,
-                         .max_trace_tokens = options.max_trace_tokens});
+                         .max_trace_tokens = options.max_trace_tokens},
+                        *credentials);
   if (!server.ok()) return server.status();
 
   std::unique_ptr<AdminServer> admin_server;
   if (!options.admin.empty()) {
-    absl::StatusOr<std::unique_ptr<AdminServer>> started =
-        AdminServer::Start(options.admin, &(*accounts)->tenants(), (*accounts)->ledger());
+    absl::StatusOr<std::unique_ptr<AdminServer>> started = AdminServer::Start(
+        options.admin, &(*accounts)->tenants(), (*accounts)->ledger(), *credentials);
     if (!started.ok()) return started.status();
     admin_server = *std::move(started);
   }

@@ -58,6 +58,10 @@ constexpr Flag kFlags[] = {
     {"device-gbytes-per-second", "N", "1e9 bytes it reads in a second; 0: measure (0)"},
     {"device-tflops", "N", "1e12 FLOPs of its matrix product in a second; 0: measure (0)"},
     {"keys", "FILE", "who may call, and what each may have; deltactl keys adds to it (anybody)"},
+    {"tls-cert", "FILE",
+     "certificate, for TLS on --listen and --admin; read anew on change (none)"},
+    {"tls-key", "FILE", "its private key (none)"},
+    {"tls-client-ca", "FILE", "callers need a certificate of these authorities (none)"},
     {"insecure", "", "allow keys without TLS beyond loopback"},
     {"ledger", "FILE", "keep the usage of every request here; needed for budgets (none)"},
     {"ledger-failure", "NAME", "where it cannot be written: refuse or continue (refuse)"},
@@ -260,14 +264,25 @@ class Checker {
 
   void Exposure(bool insecure, const Options& options) {
     if (insecure) return;
-    if (!options.admin.empty() && !IsLoopback(options.admin) && options.keys.empty()) {
+    if (!options.admin.empty() && !IsLoopback(options.admin) && options.keys.empty() &&
+        options.tls_client_ca.empty()) {
       Fail(Invalid("admin", absl::StrCat("without --keys anybody who reaches ", options.admin,
                                          " sees all; --insecure allows it")));
     }
     for (const std::string& address : {options.listen, options.admin}) {
-      if (options.keys.empty() || address.empty() || IsLoopback(address)) continue;
+      const bool has_keys = !options.keys.empty() && !address.empty();
+      if (!has_keys || !options.tls_cert.empty() || IsLoopback(address)) continue;
       Fail(Invalid("keys", absl::StrCat("they would come to ", address,
-                                        " without TLS; --insecure allows it")));
+                                        " without TLS; see --tls-cert; --insecure allows it")));
+    }
+  }
+
+  void Tls(const Options& options) {
+    if (options.tls_cert.empty() != options.tls_key.empty()) {
+      Fail(options.tls_cert.empty() ? Invalid("tls-key", "needs --tls-cert beside it")
+                                    : Invalid("tls-cert", "needs --tls-key beside it"));
+    } else if (options.tls_cert.empty() && !options.tls_client_ca.empty()) {
+      Fail(Invalid("tls-client-ca", "needs --tls-cert and --tls-key beside it"));
     }
   }
 
@@ -335,6 +350,10 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
   o.ledger_failure = check.Choice("ledger-failure", c.has_ledger_failure(), c.ledger_failure(),
                                   {"refuse", "continue"});
   if (!c.admin().empty()) o.admin = check.Address("admin", true, c.admin(), "");
+  o.tls_cert = c.tls_cert();
+  o.tls_key = c.tls_key();
+  o.tls_client_ca = c.tls_client_ca();
+  check.Tls(o);
   check.Exposure(c.insecure(), o);
   if (!check.status().ok()) return check.status();
   return o;

@@ -52,6 +52,11 @@ struct Options {
   std::string ledger;          // the file; empty: none
   std::string ledger_failure;  // "refuse" or "continue"
   std::string admin;           // empty: none
+
+  // Files; the first two both or neither, the third only beside them.
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
 };
 
 struct CommandLine {

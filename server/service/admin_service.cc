@@ -1,7 +1,6 @@
 #include "server/service/admin_service.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
@@ -151,16 +150,16 @@ class Handlers final : public Rpcs::WithRawCallbackMethod_GetUsage<Rpcs::Service
 AdminServer::AdminServer(const Tenants* tenants, UsageReader* ledger)
     : service_(std::make_unique<Handlers>(tenants, ledger)) {}
 
-absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address,
-                                                                const Tenants* tenants,
-                                                                UsageReader* ledger) {
+absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(
+    const std::string& address, const Tenants* tenants, UsageReader* ledger,
+    std::shared_ptr<grpc::ServerCredentials> credentials) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // Not make_unique: the constructor is private.
   std::unique_ptr<AdminServer> server(new AdminServer(tenants, ledger));
   grpc::ServerBuilder builder;
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(address, std::move(credentials), &port);
   builder.RegisterService(server->service_.get());
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {

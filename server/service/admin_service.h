@@ -1,6 +1,7 @@
 #ifndef DELTASERVE_SERVER_SERVICE_ADMIN_SERVICE_H_
 #define DELTASERVE_SERVER_SERVICE_ADMIN_SERVICE_H_
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
 #include <memory>
@@ -17,9 +18,9 @@ class AdminServer {
  public:
   // Both outlive the server; `ledger` may be null: then there is nothing to be seen.
   // UNAVAILABLE: `address`, host:port, cannot be listened on.
-  static absl::StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& address,
-                                                            const Tenants* tenants,
-                                                            UsageReader* ledger);
+  static absl::StatusOr<std::unique_ptr<AdminServer>> Start(
+      const std::string& address, const Tenants* tenants, UsageReader* ledger,
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
   // Waits for the calls under way, which `ledger` must still answer.
   ~AdminServer();
 

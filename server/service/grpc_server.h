@@ -1,6 +1,7 @@
 #ifndef DELTASERVE_SERVER_SERVICE_GRPC_SERVER_H_
 #define DELTASERVE_SERVER_SERVICE_GRPC_SERVER_H_
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
 #include <memory>
@@ -19,8 +20,8 @@ class GrpcServer {
   // `address` is host:port, where port 0 means any free one. UNAVAILABLE when it cannot be
   // listened on.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
-      const std::string& address, InferenceService::Dependencies dependencies,
-      RequestLimits limits);
+      const std::string& address, InferenceService::Dependencies dependencies, RequestLimits limits,
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
   // Shuts down, with no time for calls under way, unless that was done.
   ~GrpcServer();
 

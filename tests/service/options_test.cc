@@ -62,6 +62,24 @@ TEST(OptionsTest, KeysBeyondLoopbackWantToBeAllowed) {
   EXPECT_FALSE(ParseWithModel({"--keys=k", "--insecure=perhaps"}).ok());
 }
 
+TEST(OptionsTest, WithTlsKeysMayComeFromAnywhere) {
+  const auto options = ParseWithModel({"--keys=k", "--listen=0.0.0.0:1", "--admin=0.0.0.0:2",
+                                       "--tls-cert=c", "--tls-key=p", "--tls-client-ca=a"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->options.tls_cert, "c");
+  EXPECT_EQ(options->options.tls_key, "p");
+  EXPECT_EQ(options->options.tls_client_ca, "a");
+  // An authority of callers' certificates stands in for keys where there are none.
+  EXPECT_FALSE(ParseWithModel({"--admin=0.0.0.0:1", "--tls-cert=c", "--tls-key=p"}).ok());
+  EXPECT_TRUE(
+      ParseWithModel({"--admin=0.0.0.0:1", "--tls-cert=c", "--tls-key=p", "--tls-client-ca=a"})
+          .ok());
+
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--tls-cert=c"})), StartsWith("--tls-cert: needs --tls-key"));
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--tls-key=p"})), StartsWith("--tls-key: needs --tls-cert"));
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--tls-client-ca=a"})), StartsWith("--tls-client-ca: needs"));
+}
+
 TEST(OptionsTest, AnAdminAddressForAnybodyWantsToBeAllowed) {
   EXPECT_TRUE(ParseWithModel({"--admin", "127.0.0.1:1"}).ok());
   EXPECT_THAT(ErrorOf(ParseWithModel({"--admin", "0.0.0.0:1"})), StartsWith("--admin: without"));
