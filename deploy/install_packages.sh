@@ -20,6 +20,7 @@ test_packages=(
   python3-torch python3-venv                                        # the models' tests
   prometheus                                                        # the dashboards and rules
   buildah debootstrap iproute2                                      # the container image
+  haproxy                                                           # several replicas behind it
   docker-compose                                                    # deploy/compose, without an engine
   openssl                                                           # certificates of the TLS tests
   shellcheck

@@ -11,9 +11,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace deltaserve {
 namespace {
+
+// Within which callers notice that the health is NOT_SERVING, and read the ends of their calls.
+constexpr absl::Duration kNoticeTime = absl::Milliseconds(500);
 
 // The service itself refuses what is over max_request_bytes, with a status that says so. What is
 // far over it is not even received.
@@ -71,6 +75,9 @@ void GrpcServer::Shutdown(absl::Duration drain_limit) {
     // The engine ends them after the step under way.
     service_.AwaitNoCalls(absl::InfiniteDuration());
   }
+  // What gRPC's shutdown meets on its way ends with CANCELLED, which does not say that it may be
+  // tried elsewhere.
+  absl::SleepFor(std::min(drain_limit, kNoticeTime));
   // What is left are health watchers, which end now.
   server_->Shutdown(std::chrono::system_clock::now());
 }

@@ -34,7 +34,9 @@ class GrpcServer {
   Health& health() { return *health_; }
 
   // New calls are refused with UNAVAILABLE and health turns NOT_SERVING; calls under way have
-  // `drain_limit` to finish and then end with UNAVAILABLE. The engine must run until this returns.
+  // `drain_limit` to finish and then end with UNAVAILABLE. Then new ones
+  // are refused for half a second more, or for the limit where that is less. The engine must run
+  // until this returns.
   void Shutdown(absl::Duration drain_limit);
 
  private:
