@@ -82,10 +82,10 @@ void BenchModel::Add(const Sequence& sequence, int64_t first, int64_t count,
   batch_.AddSample(row, {});
 }
 
-absl::StatusOr<double> BenchModel::Decode(int64_t batch) {
+absl::StatusOr<double> BenchModel::Decode(int64_t batch, int64_t context) {
   const Stopwatch stopwatch;
   batch_.Clear();
-  for (int64_t i = 0; i < batch; ++i) Add(decoding_[i], sizes_.context - 1, 1, true);
+  for (int64_t i = 0; i < batch; ++i) Add(decoding_[i], context - 1, 1, true);
   RETURN_IF_ERROR(engine_.Run(batch_).status());
   return stopwatch.Seconds();
 }

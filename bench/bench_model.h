@@ -36,12 +36,15 @@ class BenchModel {
                                                           DType dtype, const Sizes& sizes);
 
   ResidualKind kind() const { return engine_.decoder().config().kind; }
+  const Decoder& decoder() const { return engine_.decoder(); }
 
   // The seconds of one step: filling the batch, computing it and bringing back the ids that were
   // sampled (greedily).
   // The last tokens of `batch` sequences. Always at the same position: what changes with the ids
   // takes no time.
-  absl::StatusOr<double> Decode(int64_t batch);
+  absl::StatusOr<double> Decode(int64_t batch) { return Decode(batch, sizes_.context); }
+  // The same where the sequences were only `context` tokens long.
+  absl::StatusOr<double> Decode(int64_t batch, int64_t context);
   // A prompt of `num_tokens` in one chunk, whose last row is sampled.
   absl::StatusOr<double> Prefill(int64_t num_tokens);
 

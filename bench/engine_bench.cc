@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -14,22 +13,10 @@
 namespace deltaserve::bench {
 namespace {
 
-// A burst is the steps of one cell in one round. Its first step brings the model back into what
-// caches there are and is not counted. Bursts are short, so that cells that are compared run within
-// a second or two of each other: the bandwidth of a shared host may double from one to the next.
+// A burst's first step brings the model back into what caches there are and is not counted. Bursts
+// are short, so that cells that are compared run within a second or two of each other: the
+// bandwidth of a shared host may double from one to the next.
 constexpr double kBurstSeconds = 0.06;
-
-using StepFunction = std::function<absl::StatusOr<double>()>;  // returns seconds
-
-absl::StatusOr<double> BurstSeconds(const StepFunction& step) {
-  RETURN_IF_ERROR(step().status());
-  std::vector<double> seconds;
-  for (double sum = 0; sum < kBurstSeconds;) {
-    ASSIGN_OR_RETURN(seconds.emplace_back(), step());
-    sum += seconds.back();
-  }
-  return Median(std::move(seconds));
-}
 
 struct ScheduledCell {
   Cell* cell;
@@ -79,6 +66,16 @@ int64_t ModelBytes(const Options& options, const ModelConfig& config) {
 }
 
 }  // namespace
+
+absl::StatusOr<double> BurstSeconds(const StepFunction& step) {
+  RETURN_IF_ERROR(step().status());
+  std::vector<double> seconds;
+  for (double sum = 0; sum < kBurstSeconds;) {
+    ASSIGN_OR_RETURN(seconds.emplace_back(), step());
+    sum += seconds.back();
+  }
+  return Median(std::move(seconds));
+}
 
 absl::StatusOr<std::vector<std::unique_ptr<BenchModel>>> LoadModels(const Options& options,
                                                                     MeteredBackend& backend) {

@@ -1,6 +1,7 @@
 #ifndef DELTASERVE_BENCH_ENGINE_BENCH_H_
 #define DELTASERVE_BENCH_ENGINE_BENCH_H_
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -16,6 +17,11 @@ namespace deltaserve::bench {
 // RESOURCE_EXHAUSTED where memory does not allow that.
 absl::StatusOr<std::vector<std::unique_ptr<BenchModel>>> LoadModels(const Options& options,
                                                                     MeteredBackend& backend);
+
+using StepFunction = std::function<absl::StatusOr<double>()>;  // returns seconds
+
+// The median of a burst: the steps of one cell in one round.
+absl::StatusOr<double> BurstSeconds(const StepFunction& step);
 
 // Engine and StepBatch alone, without scheduler and server. Fills `results.engine` and
 // `results.limits`.

@@ -10,6 +10,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "bench/cost_bench.h"
 #include "bench/engine_bench.h"
 #include "bench/options.h"
 #include "bench/report.h"
@@ -25,6 +26,7 @@ struct CommandLine {
   Options options;
   std::string json, markdown;  // files; "-": standard output; empty: none
   bool profile = false;
+  bool cost = false;
 };
 
 absl::Status WriteText(const std::string& path, const std::string& text) {
@@ -41,6 +43,10 @@ absl::Status WriteText(const std::string& path, const std::string& text) {
 
 absl::Status Run(const CommandLine& line) {
   if (line.profile) return RunProfile(line.options);
+  if (line.cost) {
+    RETURN_IF_ERROR(RunPredictionBench(line.options));
+    return RunTelemetryBench(line.options);
+  }
   Results results;
   if (line.options.engine) RETURN_IF_ERROR(RunEngineBench(line.options, results));
   if (line.options.server) RETURN_IF_ERROR(RunServerBench(line.options, results));
@@ -102,6 +108,9 @@ int Main(int argc, char** argv) {
   app.add_option("--markdown", line.markdown, "writes the tables that are printed")
       ->type_name("FILE");
   app.add_flag("--profile", line.profile, "prints the time of each op instead, at its least");
+  app.add_flag(
+      "--cost", line.cost,
+      "prints how well the time of a step is predicted, and what telemetry costs, instead");
   app.add_option("--models-dir", options.models_dir, "where random checkpoints are kept")
       ->required();
   app.add_option("--commit", options.commit, "what the results are marked with");

@@ -5,6 +5,7 @@
 #                [--batch 1,8,32] [--context 128] [--repeats 9] [--threads N]
 #                [--part engine|server|both] [--json [FILE]] [--markdown FILE]
 #   bench/run.sh --profile ...    where the time of a step goes, op by op
+#   bench/run.sh --cost ...       how well steps are predicted, and what telemetry costs
 #
 # The build is in build/release, or where DELTASERVE_BUILD_DIR says; the random checkpoints (1.5 GB
 # for all kinds of small in bf16) stay in its bench/models. Progress goes to standard error.

@@ -9,8 +9,9 @@
 namespace deltaserve {
 
 // Measures what a device can do, by its matrix product in `dtype`, the op that steps are made of:
-// the rate at which it reads a weight for one row, and its FLOPs for as many rows as it likes best.
-// Takes a fraction of a second, and memory for a weight that no cache holds, which it gives back.
+// the rate at which it reads weights for one row, one small weight after the other, and its FLOPs
+// for as many rows as it likes best. Takes a fraction of a second, and memory for weights that no
+// cache holds, which it gives back.
 absl::StatusOr<DevicePeaks> MeasurePeaks(Backend& backend, DType dtype, const Clock& clock);
 
 }  // namespace deltaserve

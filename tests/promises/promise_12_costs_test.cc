@@ -205,5 +205,61 @@ TEST(Promise12, PreemptedWorkIsChargedToItsRequest) {
   EXPECT_GT(anew, 0);
 }
 
+// Whoever shares a step pays for as much of it as its bytes and FLOPs say; a long context pays more
+// than a short one beside it, and who is alone pays for everything.
+TEST(Promise12, ChargesMoveAsBytesAndFlopsSay) {
+  MeteredEngine metered(2);
+  TestEngine& engine = metered.engine();
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  const auto submit = [&](int64_t prompt_tokens) {
+    GenerateRequest request = SampledRequest(std::vector<int32_t>(prompt_tokens, 7), 12, 1);
+    request.id = sinks.size() + 1;
+    request.model = engine.info(0).name;
+    sinks.push_back(metered.Submit(request));
+  };
+  constexpr RequestId kLong = 1, kAlone = 5;
+  for (const int64_t prompt_tokens : {40, 4, 4, 4}) submit(prompt_tokens);
+  engine.Finish();
+  submit(4);
+  engine.Finish();
+
+  const CostModel cost(engine.costs(0), {1e10, 1e11});
+  std::map<RequestId, ByPhase<double>> expected;
+  std::map<RequestId, int> steps;
+  int shared_by_all = 0;
+  for (const auto& step : engine.observer().steps()) {
+    const double elapsed = static_cast<double>(step.stats.end - step.stats.begin);
+    const std::vector<int64_t> weights = cost.Picoseconds(step.work);
+    double sum = 0;
+    for (const int64_t weight : weights) sum += static_cast<double>(weight);
+    for (size_t i = 0; i < step.work.size(); ++i) {
+      const SequenceWork& work = step.work[i];
+      expected[work.request][work.phase] += elapsed * static_cast<double>(weights[i]) / sum;
+      ++steps[work.request];
+    }
+    const bool all_decode = step.stats.sequences == 4 && step.stats.prefill_tokens == 0;
+    if (!all_decode) continue;
+    ++shared_by_all;
+    for (size_t i = 0; i < step.work.size(); ++i) {
+      for (size_t j = 0; j < step.work.size(); ++j) {
+        EXPECT_EQ(step.work[i].kv_len > step.work[j].kv_len, weights[i] > weights[j]);
+      }
+    }
+  }
+  EXPECT_GT(shared_by_all, 5);
+  for (RequestId id = kLong; id <= kAlone; ++id) {
+    for (const Phase phase : kPhases) {  // each step rounds to whole nanoseconds
+      EXPECT_NEAR(static_cast<double>(sinks[id - 1]->usage().device[phase].device_ns),
+                  expected[id][phase], steps[id])
+          << id << " " << Name(phase);
+    }
+  }
+  int64_t alone_ns = 0;
+  for (const auto& step : engine.observer().steps()) {
+    if (step.work[0].request == kAlone) alone_ns += step.stats.end - step.stats.begin;
+  }
+  EXPECT_EQ(sinks[kAlone - 1]->usage().TotalDeviceUse().device_ns, alone_ns);
+}
+
 }  // namespace
 }  // namespace deltaserve
