@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cpp/call_context.h"
+#include "client/cpp/observed_generation.h"
 
 namespace deltaserve {
 namespace {
@@ -71,6 +72,11 @@ absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest&
 GenerationStream Client::GenerateStream(const v1::GenerateRequest& request,
                                         const CallOptions& options) const {
   return GenerationStream(*stub_, request, options);
+}
+
+void Client::GenerateStream(const v1::GenerateRequest& request, GenerationObserver* observer,
+                            const CallOptions& options) const {
+  StartObservedGeneration(*stub_, request, observer, options);
 }
 
 absl::StatusOr<v1::ScoreResponse> Client::Score(const v1::ScoreRequest& request,

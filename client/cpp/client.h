@@ -21,6 +21,7 @@
 #include "absl/types/span.h"
 #include "client/cpp/call_options.h"
 #include "client/cpp/call_status.h"
+#include "client/cpp/generation_observer.h"
 #include "client/cpp/generation_stream.h"
 #include "deltaserve/v1/admin.grpc.pb.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
@@ -45,10 +46,10 @@ struct ClientOptions {
   bool round_robin = false;
 };
 
-// Thread-safe. Copies are cheap and share the connection. Every call blocks until it has ended and
-// may be cancelled or bounded in time (CallOptions); one that fails keeps the server's code and
-// message, and its usage, request id and retry hint are found by call_status.h. ClientOptions say
-// what is tried again.
+// Thread-safe. Copies are cheap and share the connection. A call blocks until it has ended, but for
+// one with an observer, and may be cancelled or bounded in time (CallOptions); one that fails keeps
+// the server's code and message, and its usage, request id and retry hint are found by
+// call_status.h. ClientOptions say what is tried again.
 class Client {
  public:
   // Returns at once: the first call connects, and a call after a lost connection does so again.
@@ -62,6 +63,11 @@ class Client {
                                                 const CallOptions& options = {}) const;
   GenerationStream GenerateStream(const v1::GenerateRequest& request,
                                   const CallOptions& options = {}) const;
+  // The same for callers with more streams than threads: returns at once and tells `observer`.
+  // That, and the client or a copy of it, must live until OnEnd. May be called from an observer,
+  // too.
+  void GenerateStream(const v1::GenerateRequest& request, GenerationObserver* observer,
+                      const CallOptions& options = {}) const;
 
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request,
                                           const CallOptions& options = {}) const;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <future>
+#include <stop_token>
 #include <string>
 #include <thread>
 

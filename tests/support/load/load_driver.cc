@@ -7,12 +7,13 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <stop_token>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "client/cpp/call_status.h"
+#include "client/cpp/client.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
 #include "server/api/mutex.h"
 
@@ -65,7 +66,7 @@ class Dice {
   std::mt19937_64 engine_;
 };
 
-// One call in flight. gRPC calls back one at a time; the driver reads a call's record only once
+// One call in flight. It is called back one at a time; the driver reads a call's record only once
 // OpenCalls has seen its end. A call outlives its last callback.
 class Call {
  public:
@@ -74,8 +75,8 @@ class Call {
   }
   virtual ~Call() = default;
 
-  virtual void Start(Async& stub) = 0;
-  void Cancel() { context_.TryCancel(); }
+  virtual void Start() = 0;
+  virtual void Cancel() = 0;
 
   CallRecord record;
   std::vector<std::string> violations;
@@ -96,17 +97,16 @@ class Call {
 
   void Ended() { open_.OneEnded(); }
 
-  grpc::ClientContext context_;
-
  private:
   const int number_;
   OpenCalls& open_;
 };
 
-class StreamCall final : public Call, private grpc::ClientReadReactor<v1::GenerateChunk> {
+class StreamCall final : public Call, private GenerationObserver {
  public:
-  StreamCall(int number, const LoadOptions& options, Dice& dice, OpenCalls& open)
-      : Call(number, dice.Fate(options), open) {
+  StreamCall(int number, const Client& client, const LoadOptions& options, Dice& dice,
+             OpenCalls& open)
+      : Call(number, dice.Fate(options), open), client_(client) {
     request_.set_model(options.model);
     *request_.mutable_token_ids() =
         dice.Ids(dice.UpTo(options.max_prompt_tokens), options.vocab_size);
@@ -119,46 +119,39 @@ class StreamCall final : public Call, private grpc::ClientReadReactor<v1::Genera
     }
   }
 
-  void Start(Async& stub) override {
-    context_.set_deadline(absl::ToChronoTime(absl::Now() + deadline_));
-    stub.GenerateStream(&context_, &request_, this);
-    StartRead(&chunk_);
-    StartCall();
-    CancelWhenDue();
+  void Start() override {
+    if (record.fate == CallFate::kCancelled && cancel_after_ == 0) Cancel();
+    client_.GenerateStream(request_, this,
+                           {.timeout = deadline_, .cancellation = cancellation_.get_token()});
   }
+
+  void Cancel() override { cancellation_.request_stop(); }
 
  private:
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    CheckChunk();
+  void OnChunk(const v1::GenerateChunk& chunk) override {
+    Check(chunk);
     ++record.chunks;
-    CancelWhenDue();
-    StartRead(&chunk_);
+    if (record.fate == CallFate::kCancelled && record.chunks == cancel_after_) Cancel();
   }
 
-  void OnDone(const grpc::Status& status) override {
+  void OnEnd(const absl::Status& status) override {
     ++record.times_ended;
-    record.status = ToAbslStatus(status, context_);
+    record.status = status;
     CheckStatus();
     if (status.ok()) CheckWhole();
     Ended();
   }
 
-  void CancelWhenDue() {
-    if (record.fate == CallFate::kCancelled && record.chunks == cancel_after_) Cancel();
-  }
-
-  void CheckChunk() {
-    if (record.chunks == 0 && chunk_.request_id().empty())
-      Violation("the first message is unnamed");
+  void Check(const v1::GenerateChunk& chunk) {
+    if (record.chunks == 0 && chunk.request_id().empty()) Violation("the first message is unnamed");
     if (usage_.has_value()) Violation("a message after the usage");
-    for (const v1::Sample& sample : chunk_.samples()) {
+    for (const v1::Sample& sample : chunk.samples()) {
       if (sample.index() != 0) Violation(absl::StrCat("sample ", sample.index(), " of one"));
       if (reason_ != v1::FINISH_REASON_UNSPECIFIED) Violation("a sample went on after its end");
       reason_ = sample.finish_reason();
       record.tokens += sample.token_ids_size();
     }
-    if (chunk_.has_usage()) usage_ = chunk_.usage();
+    if (chunk.has_usage()) usage_ = chunk.usage();
   }
 
   void CheckWhole() {
@@ -176,8 +169,9 @@ class StreamCall final : public Call, private grpc::ClientReadReactor<v1::Genera
     }
   }
 
+  const Client& client_;
+  std::stop_source cancellation_;
   v1::GenerateRequest request_;
-  v1::GenerateChunk chunk_;
   absl::Duration deadline_ = absl::InfiniteDuration();
   int cancel_after_ = 0;  // chunks
   v1::FinishReason reason_ = v1::FINISH_REASON_UNSPECIFIED;
@@ -186,8 +180,8 @@ class StreamCall final : public Call, private grpc::ClientReadReactor<v1::Genera
 
 class ScoreCall final : public Call {
  public:
-  ScoreCall(int number, const LoadOptions& options, Dice& dice, OpenCalls& open)
-      : Call(number, CallFate::kToTheEnd, open) {
+  ScoreCall(int number, Async& stub, const LoadOptions& options, Dice& dice, OpenCalls& open)
+      : Call(number, CallFate::kToTheEnd, open), stub_(stub) {
     record.is_score = true;
     request_.set_model(options.model);
     *request_.mutable_token_ids() =
@@ -200,8 +194,8 @@ class ScoreCall final : public Call {
     }
   }
 
-  void Start(Async& stub) override {
-    stub.Score(&context_, &request_, &response_, [this](const grpc::Status& status) {
+  void Start() override {
+    stub_.Score(&context_, &request_, &response_, [this](const grpc::Status& status) {
       ++record.times_ended;
       record.status = ToAbslStatus(status, context_);
       CheckStatus();
@@ -209,6 +203,8 @@ class ScoreCall final : public Call {
       Ended();
     });
   }
+
+  void Cancel() override { context_.TryCancel(); }
 
  private:
   void CheckWhole() {
@@ -235,6 +231,8 @@ class ScoreCall final : public Call {
     }
   }
 
+  Async& stub_;
+  grpc::ClientContext context_;
   v1::ScoreRequest request_;
   v1::ScoreResponse response_;
 };
@@ -243,22 +241,23 @@ class ScoreCall final : public Call {
 
 LoadReport RunLoad(const LoadOptions& options) {
   const auto channel = grpc::CreateChannel(options.address, grpc::InsecureChannelCredentials());
+  const Client client(channel);
   const auto stub = v1::InferenceService::NewStub(channel);
   Dice dice(options.seed);
   OpenCalls open(options.num_calls);
   std::vector<std::unique_ptr<Call>> calls;
   for (int i = 0; i < options.num_calls; ++i) {
     if (dice.Share() < options.scores) {
-      calls.push_back(std::make_unique<ScoreCall>(i, options, dice, open));
+      calls.push_back(std::make_unique<ScoreCall>(i, *stub->async(), options, dice, open));
     } else {
-      calls.push_back(std::make_unique<StreamCall>(i, options, dice, open));
+      calls.push_back(std::make_unique<StreamCall>(i, client, options, dice, open));
     }
   }
 
   // Connected first, so that short deadlines run out at the server and not on the way to it.
   channel->WaitForConnected(absl::ToChronoTime(absl::Now() + options.limit));
   const absl::Time begin = absl::Now();
-  for (auto& call : calls) call->Start(*stub->async());
+  for (auto& call : calls) call->Start();
   LoadReport report;
   if (!open.AwaitNone(options.limit)) {
     report.violations.push_back(
