@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "bench/stopwatch.h"
+#include "server/engine/step_shape.h"
 #include "server/model/assign_or_return.h"
 #include "server/model/checkpoint.h"
 
@@ -21,8 +22,9 @@ absl::StatusOr<std::unique_ptr<BenchModel>> BenchModel::Load(MeteredBackend& bac
                                                              DType dtype, const Sizes& sizes) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(dir));
   StepLimits limits;
-  limits.max_tokens = std::max(sizes.max_prefill, sizes.max_batch);
-  limits.max_sampled = sizes.max_batch;
+  const int64_t max_rows = PaddedRows(backend.step_traits(), sizes.max_batch);
+  limits.max_tokens = std::max(sizes.max_prefill, max_rows);
+  limits.max_sampled = max_rows;
   limits.max_targets = 1;
   ASSIGN_OR_RETURN(std::unique_ptr<Decoder> decoder,
                    Decoder::Load(backend, checkpoint, dtype, limits));

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,24 @@ struct HostMatrix {
   int64_t in = 0;
 };
 
+// How a device likes its steps. It computes any other as well; these cost it the least.
+struct StepTraits {
+  // A step whose operands come again, in the same places and shapes, costs it far less. So a step
+  // of single tokens is padded up to a few sizes (server/engine/step_shape.h).
+  bool recurring_shapes = false;
+  // Rows of activations whose width this many elements do not divide are kept that far apart, with
+  // zeros between them (LinearParams::zero_padded).
+  int64_t row_alignment = 1;
+  // Rows of logits to make at a time.
+  int64_t logit_rows = 64;
+};
+
+// What Allocate and PackLinear hand out, in bytes.
+struct MemoryBudget {
+  int64_t free = 0;   // still
+  int64_t total = 0;  // in all
+};
+
 // Ops are ordered as called and may run later; what they wrote is there after Synchronize(). They
 // report nothing themselves: the first fault since the last call comes out of Synchronize(), and a
 // backend that has failed stays failed. Arguments are the caller's to get right (shapes are
@@ -37,6 +56,9 @@ class Backend {
   virtual bool Supports(DType model_dtype) const = 0;
   // Tokens in one page of the key-value cache.
   virtual int64_t page_tokens() const = 0;
+  virtual StepTraits step_traits() const { return {}; }
+  // Absent: it is the host's, which others use as well.
+  virtual std::optional<MemoryBudget> memory() const { return std::nullopt; }
 
   // Zeroed, aligned to 64 bytes at least. RESOURCE_EXHAUSTED names the size.
   virtual absl::StatusOr<Buffer> Allocate(int64_t size_bytes) = 0;

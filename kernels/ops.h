@@ -59,6 +59,8 @@ struct LinearParams {
   const PackedLinear* weight = nullptr;
   TensorView x;  // model dtype [M, in], rows may be strided
   TensorView y;  // out, model dtype or f32 [M, out], dense
+  // Between the rows of x, up to its stride, there are zeros, which may be multiplied as well.
+  bool zero_padded = false;
 };
 
 // One boundary between two sublayers (docs/architecture.md): write the finished sublayer's result
@@ -171,7 +173,7 @@ struct HeadNormGateParams {
 // out = silu(gate) * up.
 struct SwiGluParams {
   TensorView gate_up;  // f32 [T, 2*hid], gate first, rows may be strided
-  TensorView out;      // out, model dtype [T, hid]
+  TensorView out;      // out, model dtype [T, hid], rows may be strided; what is between them stays
 };
 
 // out[r] = x[rows[r]].

@@ -102,11 +102,13 @@ class CublasLtProduct final : public MatrixProduct {
     const auto& weight = static_cast<const DeviceLinear&>(*p.weight);
     const int64_t element = SizeBytes(weight.dtype());
     if (Alignment(p.x.data, p.x.row_stride * element) == 16) {
-      RunAligned(p, weight.in_features(), context);
+      // An MLP of 2730, say, becomes one of 43 x 64: zeros times zeros add nothing.
+      const bool padded = p.zero_padded && p.x.row_stride == weight.in_stride();
+      RunAligned(p, padded ? weight.in_stride() : weight.in_features(), context);
       return;
     }
-    // Rows whose width is no multiple of 16 bytes, an MLP of 2730 say, are copied to where they
-    // have the weight's padding. They are read from L2: the product itself costs far more.
+    // Other rows whose width is no multiple of 16 bytes are copied to where they have the weight's
+    // padding.
     const int64_t row_bytes = weight.in_stride() * element;
     const int64_t rows_at_once = (context.scratch_bytes - kWorkspaceBytes) / row_bytes;
     for (int64_t row = 0; row < p.x.dim(0); row += rows_at_once) {

@@ -19,6 +19,12 @@ using cuda::DeviceLinear;
 constexpr int kOldestMajor = 8;
 // Between the commands of one op; larger ops go in parts.
 constexpr int64_t kScratchBytes = 64 << 20;
+// Rows of logits at a time: all of a step that decodes 256 sequences.
+constexpr int64_t kLogitRows = 256;
+
+std::string Describe(cudaError_t error) {
+  return absl::StrCat(cudaGetErrorName(error), ": ", cudaGetErrorString(error));
+}
 
 class CudaBackend final : public Backend {
  public:
@@ -49,6 +55,11 @@ class CudaBackend final : public Backend {
     return model_dtype == DType::kF32 || model_dtype == DType::kBF16;
   }
   int64_t page_tokens() const override { return cuda::kPageTokens; }
+  StepTraits step_traits() const override {
+    return {
+        .recurring_shapes = true, .row_alignment = cuda::kInAlignment, .logit_rows = kLogitRows};
+  }
+  std::optional<MemoryBudget> memory() const override { return memory_.budget(); }
 
   absl::StatusOr<Buffer> Allocate(int64_t size_bytes) override {
     absl::StatusOr<Buffer> buffer = memory_.Allocate(size_bytes);
@@ -155,7 +166,11 @@ int NumCudaDevices() {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options) {
-  const int count = NumCudaDevices();
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+    return absl::NotFoundError(
+        absl::StrCat("cuda:", options.device, ": no device answers: ", Describe(error)));
+  }
   if (options.device < 0 || options.device >= count) {
     return absl::NotFoundError(
         absl::StrCat("cuda:", options.device, ": there is no such device among ", count));
@@ -165,8 +180,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& opti
         "cuda: a memory utilization of ", options.memory_utilization, " is not in (0, 1]"));
   }
   const auto failed = [&](cudaError_t error) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cuda:", options.device, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error)));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cuda:", options.device, ": ", Describe(error)));
   };
   if (const cudaError_t error = cudaSetDevice(options.device); error != cudaSuccess) {
     return failed(error);

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
 
@@ -18,6 +19,8 @@ class DeviceMemory {
 
   // Not zeroed. RESOURCE_EXHAUSTED names the size and what is left.
   absl::StatusOr<Buffer> Allocate(int64_t size_bytes);
+
+  MemoryBudget budget() const { return {limit_bytes_ - used_bytes_, limit_bytes_}; }
 
  private:
   const int device_;

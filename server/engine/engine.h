@@ -50,6 +50,7 @@ class Engine {
   Backend* backend_;
   std::unique_ptr<Decoder> decoder_;
   CacheMemory memory_;
+  std::vector<char> fetched_;
 };
 
 }  // namespace deltaserve

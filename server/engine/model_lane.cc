@@ -4,80 +4,26 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/lane_loader.h"
 #include "server/model/assign_or_return.h"
-#include "server/model/checkpoint.h"
 
 namespace deltaserve {
 
 absl::StatusOr<std::unique_ptr<ModelLane>> ModelLane::Load(Backend& backend,
                                                            const LaneOptions& options) {
-  if (options.max_batch_tokens < options.max_sequences) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model \"", options.name, "\": a step of ", options.max_batch_tokens,
-                     " tokens cannot hold one of each of ", options.max_sequences, " sequences"));
-  }
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
-  const ModelConfig& config = checkpoint.config();
-  const DType dtype = options.dtype.value_or(checkpoint.default_dtype());
-
-  CacheGeometry geometry;
-  geometry.page_tokens = backend.page_tokens();
-  const int64_t usable_pages = std::max<int64_t>(1, options.kv_cache_tokens / geometry.page_tokens);
-  geometry.num_pages = usable_pages + 1;
-  geometry.num_slots = options.max_sequences + 1;
-
-  StepLimits limits;
-  limits.max_tokens = options.max_batch_tokens;
-  limits.max_sequence_tokens = std::min(config.block_size, usable_pages * geometry.page_tokens);
-  // Prompts whose last logits are sampled up to 16 times, or score the first tokens of many
-  // continuations.
-  limits.max_sampled = options.max_sequences * 16;
-  limits.max_targets = options.max_batch_tokens +
-                       options.max_sequences * std::max<int64_t>(16, options.max_continuations);
-
-  ASSIGN_OR_RETURN(std::unique_ptr<Decoder> decoder,
-                   Decoder::Load(backend, checkpoint, dtype, limits));
-  ModelInfo info;
-  info.name = options.name;
-  info.residual = std::string(Name(config.kind));
-  info.value_channels = config.d_v();
-  info.vocab_size = config.vocab_size;
-  info.context_length = config.block_size;
-  info.num_layers = config.num_hidden_layers;
-  info.hidden_size = config.hidden_size;
-  info.num_heads = config.num_attention_heads;
-  info.head_dim = config.head_dim;
-  info.num_parameters = checkpoint.num_parameters();
-  info.weight_bytes = decoder->weight_bytes();
-  info.dtype = std::string(Name(dtype));
-  info.device = std::string(backend.device());
-  info.eos_token_id =
-      config.eos_token_id.has_value() ? config.eos_token_id : options.default_eos_token_id;
-  info.max_sequence_tokens = decoder->limits().max_sequence_tokens;
-  info.max_sequences = options.max_sequences;
-  ASSIGN_OR_RETURN(Engine engine, Engine::Make(backend, std::move(decoder), geometry.num_pages,
-                                               geometry.num_slots));
-  StepSize largest;
-  largest.tokens = options.max_batch_tokens;
-  largest.sequences = options.max_sequences;
-  largest.pages_per_sequence =
-      (limits.max_sequence_tokens + geometry.page_tokens - 1) / geometry.page_tokens;
-  largest.samples = limits.max_sampled;
-  largest.targets = limits.max_targets;
-  auto lane = std::unique_ptr<ModelLane>(
-      new ModelLane(std::move(engine), geometry, std::move(info), options));
-  RETURN_IF_ERROR(lane->batch_.Reserve(largest));
-  return lane;
+  ASSIGN_OR_RETURN(const std::unique_ptr<LaneLoader> loader, LaneLoader::Load(backend, options));
+  return loader->Finish(backend.memory().value_or(MemoryBudget()).free);
 }
 
-ModelLane::ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,
-                     const LaneOptions& options)
+ModelLane::ModelLane(Engine engine, StepBatch batch, const CacheGeometry& geometry, ModelInfo info,
+                     const LaneOptions& options, int64_t max_logit_bias)
     : engine_(std::move(engine)),
       cache_(geometry),
       info_(std::move(info)),
       token_budget_(options.max_batch_tokens),
       max_continuations_(options.max_continuations),
-      batch_(engine_.MakeBatch()) {}
+      max_logit_bias_(max_logit_bias),
+      batch_(std::move(batch)) {}
 
 int64_t ModelLane::PagesFor(int64_t num_tokens) const {
   const int64_t page_tokens = cache_.geometry().page_tokens;
@@ -104,6 +50,11 @@ absl::Status ModelLane::CheckFits(const GenerateRequest& request) const {
     return absl::InvalidArgumentError(
         absl::StrCat("prompt of ", request.prompt.size(), " tokens + max_tokens ",
                      request.max_tokens, " exceeds ", info_.max_sequence_tokens, " tokens"));
+  }
+  if (static_cast<int64_t>(request.sampling.logit_bias.size()) > max_logit_bias_) {
+    return absl::InvalidArgumentError(absl::StrCat("logit_bias has ",
+                                                   request.sampling.logit_bias.size(),
+                                                   " entries; the limit is ", max_logit_bias_));
   }
   return request.n == 1 ? absl::OkStatus() : CheckForks(request.prompt.size(), longest);
 }

@@ -31,14 +31,16 @@ struct LaneOptions {
   std::optional<int32_t> default_eos_token_id;  // where the configuration names none
   int64_t max_batch_tokens = 512;               // of one step; at least max_sequences
   int64_t max_sequences = 64;                   // that hold a slot at once
-  int64_t kv_cache_tokens = 64 * 512;           // that pages are reserved for
-  int64_t max_continuations = 256;              // of a ScoreRequest
+  // That pages are reserved for; 0: as many as the device's memory has room for.
+  int64_t kv_cache_tokens = 64 * 512;
+  int64_t max_continuations = 256;  // of a ScoreRequest
 };
 
 // Used on the engine thread only, but for info() and CheckFits(), which any thread may call.
 class ModelLane {
  public:
-  // Loads the model and reserves all memory it will ever use. The backend must outlive it.
+  // Loads the model and reserves all memory it will ever use, which may be all that the device has:
+  // LaneLoader loads several. The backend must outlive it.
   static absl::StatusOr<std::unique_ptr<ModelLane>> Load(Backend& backend,
                                                          const LaneOptions& options);
 
@@ -47,8 +49,11 @@ class ModelLane {
   // What its steps are made of.
   ModelCosts costs() const { return CostsOf(engine_.decoder().config(), dtype()); }
   int64_t cache_bytes() const { return engine_.cache_bytes(); }
+  int64_t cache_tokens() const {
+    return (cache_.geometry().num_pages - 1) * cache_.geometry().page_tokens;
+  }
 
-  // INVALID_ARGUMENT: the cache could not hold the request even if it were alone.
+  // INVALID_ARGUMENT: the memory reserved could not hold the request even if it were alone.
   absl::Status CheckFits(const GenerateRequest& request) const;
   absl::Status CheckFits(const ScoreRequest& request) const;
 
@@ -73,8 +78,9 @@ class ModelLane {
   absl::StatusOr<bool> RunStep(const Clock& clock, StepObserver& observer);
 
  private:
-  ModelLane(Engine engine, const CacheGeometry& geometry, ModelInfo info,
-            const LaneOptions& options);
+  friend class LaneLoader;
+  ModelLane(Engine engine, StepBatch batch, const CacheGeometry& geometry, ModelInfo info,
+            const LaneOptions& options, int64_t max_logit_bias);
 
   struct Place {
     Job* job = nullptr;
@@ -107,6 +113,7 @@ class ModelLane {
   const ModelInfo info_;
   const int64_t token_budget_;
   const int64_t max_continuations_;
+  const int64_t max_logit_bias_;  // entries of one request
   Scheduler scheduler_;
   StepBatch batch_;
   std::vector<SequenceWork> work_;  // of the step under way, a chunk each

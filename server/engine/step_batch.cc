@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "server/engine/step_shape.h"
 #include "server/model/assign_or_return.h"
 
 namespace deltaserve {
@@ -13,13 +14,22 @@ constexpr int64_t kMaxSections = 16;  // of the packed batch
 
 }  // namespace
 
-absl::Status StepBatch::Reserve(const StepSize& most) {
+absl::Status StepBatch::Reserve(const StepSize& largest) {
+  StepSize most = largest;
+  if (recurring_shapes_) {
+    const int64_t padding = DecodeBucket(most.sequences) - most.sequences;
+    for (int64_t* count : {&most.tokens, &most.sequences, &most.samples, &most.targets}) {
+      *count += padding;
+    }
+    most.pages_per_sequence = TableWidth(most.pages_per_sequence);
+  }
   const int64_t per_token = 5;  // ids, positions, sequences; logit rows and their target offsets
   // Query and kv lengths, slots, one page copy and one slot copy; the page table, the ids to the
   // left.
   const int64_t per_sequence = 7 + most.pages_per_sequence + left_tokens_;
   const int64_t words = 2 + most.tokens * per_token + most.sequences * per_sequence + most.targets;
   const int64_t size_bytes = words * 4 + most.samples * static_cast<int64_t>(sizeof(SamplingRow)) +
+                             most.edits * static_cast<int64_t>(sizeof(LogitEdit)) +
                              kMaxSections * kAlignment;
   packed_.reserve(size_bytes);
   ASSIGN_OR_RETURN(device_, backend_.Allocate(size_bytes));
@@ -37,6 +47,7 @@ void StepBatch::Clear() {
   edits_.clear();
   top_k_ = 0;
   wants_trace_ = false;
+  padding_ = 0;
 }
 
 int64_t StepBatch::AddChunk(const ChunkInput& chunk) {
@@ -95,11 +106,33 @@ void StepBatch::CopySlots(absl::Span<const std::pair<int32_t, int32_t>> pairs) {
   for (const auto& [from, to] : pairs) slot_copies_.insert(slot_copies_.end(), {from, to});
 }
 
+void StepBatch::Pad() {
+  const int64_t rows = num_tokens();
+  if (padding_ > 0 || rows == 0 || rows != num_sequences()) return;
+  const int64_t padding = DecodeBucket(rows) - rows;
+  const bool has_logits = !logit_rows_.empty(), has_samples = !sampling_rows_.empty();
+  const bool has_targets = !target_ids_.empty();
+  const std::vector<int32_t> token = {0};
+  for (int64_t n = 0; n < padding; ++n) {
+    const int64_t row = AddChunk({.tokens = token, .first = 0, .count = 1, .pages = {}});
+    if (has_logits) AddLogitRow(row);
+    if (has_samples) AddSample({.temperature = 0}, {});
+    if (has_targets) AddTarget(0);
+  }
+  padding_ = padding;
+}
+
 absl::StatusOr<Step> StepBatch::Upload() {
+  if (recurring_shapes_) Pad();
+  const auto tokens = static_cast<int64_t>(token_ids_.size());
+  const auto sequences = static_cast<int64_t>(kv_len_.size());
+  const auto rows = static_cast<int64_t>(logit_rows_.size());
+
   int64_t longest_table = 1;
   for (const auto& pages : pages_) longest_table = std::max<int64_t>(longest_table, pages.size());
-  std::vector<int32_t> page_table(num_sequences() * longest_table, 0);
-  for (int64_t s = 0; s < num_sequences(); ++s) {
+  if (recurring_shapes_) longest_table = TableWidth(longest_table);
+  std::vector<int32_t> page_table(sequences * longest_table, 0);
+  for (int64_t s = 0; s < sequences; ++s) {
     std::copy(pages_[s].begin(), pages_[s].end(), page_table.begin() + s * longest_table);
   }
 
@@ -123,9 +156,6 @@ absl::StatusOr<Step> StepBatch::Upload() {
   };
 
   Step step;
-  const int64_t tokens = num_tokens();
-  const int64_t sequences = num_sequences();
-  const int64_t rows = num_logit_rows();
   step.batch.num_tokens = tokens;
   step.batch.num_sequences = sequences;
   pack_ids(step.token_ids, token_ids_, {tokens});
@@ -136,12 +166,6 @@ absl::StatusOr<Step> StepBatch::Upload() {
   pack_ids(step.batch.page_table, page_table, {sequences, longest_table});
   pack_ids(step.batch.state_slot, state_slot_, {sequences});
   if (left_tokens_ > 0) pack_ids(step.left_tokens, left_, {sequences, left_tokens_});
-  if (!page_copies_.empty()) {
-    pack_ids(step.page_copies, page_copies_, {static_cast<int64_t>(page_copies_.size() / 2), 2});
-  }
-  if (!slot_copies_.empty()) {
-    pack_ids(step.slot_copies, slot_copies_, {static_cast<int64_t>(slot_copies_.size() / 2), 2});
-  }
   pack_ids(step.logit_rows, logit_rows_, {rows});
   if (rows > 0) {
     pack_ids(step.target_offsets, target_offsets_, {rows + 1});
@@ -153,7 +177,14 @@ absl::StatusOr<Step> StepBatch::Upload() {
          {static_cast<int64_t>(records.size()), kWords});
   };
   pack_records(step.sampling_rows, sampling_rows_);
-  if (!edits_.empty()) pack_records(step.sampling_edits, edits_);
+  // What has a size of its own comes last, so that the rest stays in its place.
+  if (!edits_.empty() || recurring_shapes_) pack_records(step.sampling_edits, edits_);
+  if (!page_copies_.empty()) {
+    pack_ids(step.page_copies, page_copies_, {static_cast<int64_t>(page_copies_.size() / 2), 2});
+  }
+  if (!slot_copies_.empty()) {
+    pack_ids(step.slot_copies, slot_copies_, {static_cast<int64_t>(slot_copies_.size() / 2), 2});
+  }
 
   const int64_t size_bytes = packed_.size();
   if (device_.size_bytes() < size_bytes) {

@@ -10,8 +10,27 @@
 namespace deltaserve {
 namespace {
 
-// Rows of logits at a time, so that scoring a long prompt never takes a [T, V] block.
-constexpr int64_t kLogitTile = 64;
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+constexpr int64_t kSectionBytes = 64;  // what sections of a block begin at multiples of
+
+// Views one after the other in a block of memory.
+class Sections {
+ public:
+  explicit Sections(const Buffer& block) : block_(block) {}
+
+  TensorView Next(DType dtype, const Shape& shape) {
+    const TensorView view(static_cast<char*>(block_.data()) + used_bytes_, dtype, shape);
+    used_bytes_ += RoundUp(view.SizeBytes(), kSectionBytes);
+    return view;
+  }
+  // All of them.
+  TensorView block() const { return block_.View(DType::kI32, {used_bytes_ / 4}); }
+
+ private:
+  const Buffer& block_;
+  int64_t used_bytes_ = 0;
+};
 
 }  // namespace
 
@@ -52,6 +71,9 @@ absl::Status Decoder::LoadWeights(const Checkpoint& checkpoint) {
 }
 
 absl::Status Decoder::AllocateActivations() {
+  const StepTraits traits = backend_.step_traits();
+  logit_tile_ = std::min(traits.logit_rows, limits_.max_tokens);
+  hidden_stride_ = RoundUp(config_.MlpWidth(), traits.row_alignment);
   const int64_t t = limits_.max_tokens;
   const int64_t d = config_.hidden_size;
   const int64_t element = SizeBytes(dtype_);
@@ -73,19 +95,14 @@ absl::Status Decoder::AllocateActivations() {
   RETURN_IF_ERROR(reserve(a.h, t * d * 4));
   RETURN_IF_ERROR(reserve(a.projected, t * widest * 4));
   RETURN_IF_ERROR(reserve(a.y, t * config_.attention_width() * element));
-  RETURN_IF_ERROR(reserve(a.hidden, t * config_.MlpWidth() * element));
+  RETURN_IF_ERROR(reserve(a.hidden, t * hidden_stride_ * element));
   if (stream_->has_gate()) {
-    RETURN_IF_ERROR(reserve(a.beta, sites * t * 4));
-    RETURN_IF_ERROR(reserve(a.proj, sites * t * d_v * 4));
-    RETURN_IF_ERROR(reserve(a.v, sites * t * d_v * 4));
+    RETURN_IF_ERROR(reserve(a.gates, sites * t * (1 + 2 * d_v) * 4 + 3 * kSectionBytes));
   }
-  RETURN_IF_ERROR(reserve(a.rows, kLogitTile * d * element));
-  RETURN_IF_ERROR(reserve(a.logits, kLogitTile * config_.vocab_size * 4));
-  RETURN_IF_ERROR(reserve(a.sampled_ids, limits_.max_sampled * 4));
-  RETURN_IF_ERROR(reserve(a.target_logprobs, limits_.max_targets * 4));
-  RETURN_IF_ERROR(reserve(a.target_is_greedy, limits_.max_targets * 4));
-  RETURN_IF_ERROR(reserve(a.top_ids, t * kMaxAlternatives * 4));
-  RETURN_IF_ERROR(reserve(a.top_logprobs, t * kMaxAlternatives * 4));
+  RETURN_IF_ERROR(reserve(a.rows, logit_tile_ * d * element));
+  RETURN_IF_ERROR(reserve(a.logits, logit_tile_ * config_.vocab_size * 4));
+  const int64_t words = limits_.max_sampled + 2 * limits_.max_targets + 2 * t * kMaxAlternatives;
+  RETURN_IF_ERROR(reserve(a.results, words * 4 + 5 * kSectionBytes));
   return absl::OkStatus();
 }
 
@@ -115,17 +132,21 @@ StepOutputs Decoder::Forward(const Step& step, const CacheView& cache) {
   const int64_t d_v = stream_->value_channels();
 
   StepOutputs outputs;
+  Sections results(a.results);
   outputs.sampled_ids =
-      a.sampled_ids.View(DType::kI32, {static_cast<int64_t>(step.h_sampling_rows.size())});
+      results.Next(DType::kI32, {static_cast<int64_t>(step.h_sampling_rows.size())});
   const int64_t num_targets = step.h_target_offsets.empty() ? 0 : step.h_target_offsets.back();
-  outputs.target_logprobs = a.target_logprobs.View(DType::kF32, {num_targets});
-  outputs.target_is_greedy = a.target_is_greedy.View(DType::kI32, {num_targets});
-  outputs.top_ids = a.top_ids.View(DType::kI32, {step.num_logit_rows, step.top_k});
-  outputs.top_logprobs = a.top_logprobs.View(DType::kF32, {step.num_logit_rows, step.top_k});
+  outputs.target_logprobs = results.Next(DType::kF32, {num_targets});
+  outputs.target_is_greedy = results.Next(DType::kI32, {num_targets});
+  outputs.top_ids = results.Next(DType::kI32, {step.num_logit_rows, step.top_k});
+  outputs.top_logprobs = results.Next(DType::kF32, {step.num_logit_rows, step.top_k});
+  outputs.results = results.block();
   if (stream_->has_gate()) {
-    outputs.beta = a.beta.View(DType::kF32, {sites, t});
-    outputs.proj = a.proj.View(DType::kF32, {sites, t, d_v});
-    outputs.v = a.v.View(DType::kF32, {sites, t, d_v});
+    Sections gates(a.gates);
+    outputs.beta = gates.Next(DType::kF32, {sites, t});
+    outputs.proj = gates.Next(DType::kF32, {sites, t, d_v});
+    outputs.v = gates.Next(DType::kF32, {sites, t, d_v});
+    outputs.gates = gates.block();
   }
 
   SublayerIo io;
@@ -158,7 +179,8 @@ void Decoder::Blocks(const Step& step, const CacheView& cache, SublayerIo& io) {
   TensorView src = a.state[0].View(DType::kF32, state_shape);
   TensorView dst = stream_->needs_second_state() ? a.state[1].View(DType::kF32, state_shape) : src;
   const TensorView y = a.y.View(dtype_, {t, config_.attention_width()});
-  const TensorView hidden = a.hidden.View(dtype_, {t, config_.MlpWidth()});
+  TensorView hidden = a.hidden.View(dtype_, {t, config_.MlpWidth()});
+  hidden.row_stride = hidden_stride_;  // what is between rows was zeroed when it was allocated
 
   stream_->Begin(step, cache, wte_.view, src, io);
   const int64_t num_layers = config_.num_hidden_layers;
@@ -185,8 +207,9 @@ void Decoder::Logits(const Step& step, const CacheView& cache, const StepOutputs
   const TensorView final_norm = a.c.View(dtype_, {step.batch.num_tokens, config_.hidden_size});
   const int64_t num_sampled = step.h_sampling_rows.size();
   int64_t sampled = 0;
-  for (int64_t row = 0; row < step.num_logit_rows; row += kLogitTile) {
-    const int64_t rows = std::min(kLogitTile, step.num_logit_rows - row);
+  // In tiles, so that scoring a long prompt never takes a [T, V] block.
+  for (int64_t row = 0; row < step.num_logit_rows; row += logit_tile_) {
+    const int64_t rows = std::min(logit_tile_, step.num_logit_rows - row);
     const TensorView gathered = a.rows.View(dtype_, {rows, config_.hidden_size});
     const TensorView logits = step.logits ? step.logits.Rows(row, rows)
                                           : a.logits.View(DType::kF32, {rows, config_.vocab_size});

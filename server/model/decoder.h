@@ -73,13 +73,12 @@ class Decoder {
   };
   // Everything a forward pass writes besides the cache, sized for the largest step.
   struct Activations {
-    Buffer state[2];       // f32 [T, d_v, d]; the second only where the stream needs it
-    Buffer c, h;           // model dtype [T, d], f32 [T, d]
-    Buffer projected;      // f32 [T, the widest first projection]
-    Buffer y, hidden;      // model dtype [T, H*D], [T, hid]
-    Buffer beta, proj, v;  // f32 [2L, T], [2L, T, d_v]
-    Buffer rows, logits;   // [kLogitTile, d], f32 [kLogitTile, V]
-    Buffer sampled_ids, target_logprobs, target_is_greedy, top_ids, top_logprobs;
+    Buffer state[2];        // f32 [T, d_v, d]; the second only where the stream needs it
+    Buffer c, h;            // model dtype [T, d], f32 [T, d]
+    Buffer projected;       // f32 [T, the widest first projection]
+    Buffer y, hidden;       // model dtype [T, H*D], [T, hid]
+    Buffer rows, logits;    // [logit_tile_, d], f32 [logit_tile_, V]
+    Buffer results, gates;  // the blocks of StepOutputs
   };
 
   Backend& backend_;
@@ -87,6 +86,8 @@ class Decoder {
   const DType dtype_;
   StepLimits limits_;
   int64_t weight_bytes_ = 0;
+  int64_t logit_tile_ = 0;     // rows of logits at a time
+  int64_t hidden_stride_ = 0;  // elements from one row of an MLP's hidden layer to the next
   RopeTables rope_;
   DeviceTensor wte_;
   std::unique_ptr<PackedLinear> head_;

@@ -28,7 +28,8 @@ void Mlp::Forward(SublayerIo& io, TensorView projected, TensorView hidden) const
   if (has_gate_hidden_) {
     io.gate_hidden = projected.Columns(2 * width_, projected.dim(1) - 2 * width_);
   }
-  backend_->Linear({output_.get(), hidden, io.h});
+  const bool zero_padded = hidden.row_stride > width_;
+  backend_->Linear({.weight = output_.get(), .x = hidden, .y = io.h, .zero_padded = zero_padded});
 }
 
 }  // namespace deltaserve

@@ -24,7 +24,7 @@ class Mlp {
   int64_t width() const { return width_; }
 
   // io.c -> io.h (and io.gate_hidden). Scratch: projected, f32
-  // [T, projected_width()]; hidden, model dtype [T, width()].
+  // [T, projected_width()]; hidden, model dtype [T, width()], with zeros between its rows.
   void Forward(SublayerIo& io, TensorView projected, TensorView hidden) const;
 
  private:

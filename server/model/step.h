@@ -48,17 +48,20 @@ struct Step {
 
 inline constexpr int64_t kMaxAlternatives = 20;
 
-// What a step leaves behind, in memory of the decoder that the next step overwrites.
+// What a step leaves behind, in memory of the decoder that the next step overwrites. The views of
+// results lie in one block, and those of the gates in another, so that each is one copy.
 struct StepOutputs {
   TensorView sampled_ids;       // i32 [M]; -1: no finite choice
   TensorView target_logprobs;   // f32 [N]; NaN: logits not finite
   TensorView target_is_greedy;  // i32 [N]
   TensorView top_ids;           // i32 [R, top_k]
   TensorView top_logprobs;      // f32 [R, top_k]
+  TensorView results;           // 32-bit words: all of the above
   // The gates of every sublayer, attention before MLP; absent for additive models.
-  TensorView beta;  // f32 [2L, T]
-  TensorView proj;  // f32 [2L, T, d_v]
-  TensorView v;     // f32 [2L, T, d_v]
+  TensorView beta;   // f32 [2L, T]
+  TensorView proj;   // f32 [2L, T, d_v]
+  TensorView v;      // f32 [2L, T, d_v]
+  TensorView gates;  // 32-bit words: all three
 };
 
 }  // namespace deltaserve

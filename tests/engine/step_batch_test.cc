@@ -5,6 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "tests/support/device_like_backend.h"
 
 namespace deltaserve {
 namespace {
@@ -119,6 +120,75 @@ TEST_F(StepBatchTest, ClearedItIsEmpty) {
   EXPECT_THAT(step->h_sampling_rows, IsEmpty());
   EXPECT_EQ(step->top_k, 0);
   EXPECT_FALSE(batch_.wants_trace());
+}
+
+// On a device that wants steps to recur: a step of single tokens is as large as the next power of
+// two says, and all that steps of that size share is in the same places.
+class RecurringStepBatchTest : public testing::Test {
+ protected:
+  absl::StatusOr<Step> Decode(int sequences, int64_t pages_each) {
+    batch_.Clear();
+    pages_.assign(pages_each, 6);
+    for (int s = 0; s < sequences; ++s) {
+      batch_.AddLogitRow(batch_.AddChunk({tokens_, 5, 1, false, pages_, s + 1}));
+      batch_.AddSample({.temperature = 1}, {});
+    }
+    return batch_.Upload();
+  }
+
+  DeviceLikeBackend backend_{1 << 20};
+  StepBatch batch_{backend_, /*left_tokens=*/3};
+  const std::vector<int32_t> tokens_ = {10, 11, 12, 13, 14, 15};
+  std::vector<int32_t> pages_;
+};
+
+TEST_F(RecurringStepBatchTest, PadsStepsOfSingleTokens) {
+  const absl::StatusOr<Step> step = Decode(3, 2);
+  ASSERT_TRUE(step.ok());
+  EXPECT_EQ(batch_.num_tokens(), 3);
+  EXPECT_EQ(batch_.num_sequences(), 3);
+  EXPECT_EQ(batch_.num_logit_rows(), 3);
+  EXPECT_EQ(batch_.num_samples(), 3);
+  EXPECT_EQ(batch_.num_targets(), 0);
+  EXPECT_EQ(step->batch.num_tokens, 4);
+  EXPECT_EQ(step->batch.num_sequences, 4);
+  EXPECT_THAT(Ids(step->token_ids), ElementsAre(15, 15, 15, 0));
+  EXPECT_THAT(Ids(step->batch.positions), ElementsAre(5, 5, 5, 0));
+  EXPECT_THAT(Ids(step->batch.state_slot), ElementsAre(1, 2, 3, 0));
+  EXPECT_THAT(Ids(step->logit_rows), ElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(step->batch.page_table.shape, (Shape{4, 8}));
+  ASSERT_EQ(step->h_sampling_rows.size(), 4u);
+  EXPECT_EQ(step->h_sampling_rows[3].logits_row, 3);
+}
+
+TEST_F(RecurringStepBatchTest, WhatComesAgainIsInItsPlace) {
+  ASSERT_TRUE(
+      batch_.Reserve({.tokens = 8, .sequences = 8, .pages_per_sequence = 20, .samples = 8}).ok());
+  const absl::StatusOr<Step> first = Decode(5, 3);
+  const absl::StatusOr<Step> second = Decode(7, 8);
+  ASSERT_TRUE(first.ok() && second.ok());
+  const auto same = [](const TensorView& a, const TensorView& b) {
+    return a.data == b.data && a.shape == b.shape;
+  };
+  EXPECT_TRUE(same(first->token_ids, second->token_ids));
+  EXPECT_TRUE(same(first->batch.page_table, second->batch.page_table));
+  EXPECT_TRUE(same(first->batch.state_slot, second->batch.state_slot));
+  EXPECT_TRUE(same(first->left_tokens, second->left_tokens));
+  EXPECT_TRUE(same(first->logit_rows, second->logit_rows));
+  EXPECT_TRUE(same(first->sampling_rows, second->sampling_rows));
+  EXPECT_EQ(first->sampling_edits.data, second->sampling_edits.data);
+  EXPECT_EQ(backend_.num_allocations(), 1);
+}
+
+TEST_F(RecurringStepBatchTest, RunsOfTokensAreLeftAsTheyAre) {
+  pages_.assign(1, 4);
+  batch_.AddChunk({tokens_, 0, 2, false, pages_, 1});
+  batch_.AddChunk({tokens_, 0, 1, false, pages_, 2});
+  batch_.AddChunk({tokens_, 0, 1, false, pages_, 3});
+  const absl::StatusOr<Step> step = batch_.Upload();
+  ASSERT_TRUE(step.ok());
+  EXPECT_EQ(step->batch.num_tokens, 4);
+  EXPECT_EQ(step->batch.num_sequences, 3);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #define DELTASERVE_TESTS_SUPPORT_FORWARDING_BACKEND_H_
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -17,6 +18,8 @@ class ForwardingBackend : public Backend {
   std::string_view device() const override { return inner_->device(); }
   bool Supports(DType model_dtype) const override { return inner_->Supports(model_dtype); }
   int64_t page_tokens() const override { return inner_->page_tokens(); }
+  StepTraits step_traits() const override { return inner_->step_traits(); }
+  std::optional<MemoryBudget> memory() const override { return inner_->memory(); }
 
   absl::StatusOr<Buffer> Allocate(int64_t size_bytes) override {
     return inner_->Allocate(size_bytes);

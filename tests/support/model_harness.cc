@@ -97,7 +97,7 @@ std::vector<ChunkOutputs> ModelHarness::Step(const std::vector<Chunk>& chunks) {
   }
   auto step = batch.Upload();
   MustBeOk(step.status());
-  const int64_t tokens = batch.num_tokens();
+  const int64_t tokens = step->batch.num_tokens;  // with padding, where the device wants it
   const int64_t vocab = decoder_->config().vocab_size;
   step->logits = logits_.View(DType::kF32, {tokens, vocab});
   const StepOutputs outputs = decoder_->Forward(*step, memory_.view());
