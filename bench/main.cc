@@ -98,6 +98,9 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "compute threads; 0: one a processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_option("--device", options.device,
+                 "as of deltaserve; other than the cpu with --part server alone")
+      ->capture_default_str();
   app.add_option("--part", part, "engine, server or both")
       ->check(CLI::IsMember({"engine", "server", "both"}))
       ->capture_default_str();
@@ -117,6 +120,9 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     options.residuals = ParseResiduals(residuals);
+    if (options.device != "cpu" && part != "server") {
+      throw CLI::ValidationError("--device", "of a GPU's steps gpu_step_bench tells (tests/gpu)");
+    }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }

@@ -19,7 +19,8 @@ struct Options {
   std::vector<int64_t> batches = {1, 8, 32};
   int64_t context = 128;
   int repeats = 9;
-  int threads = 0;  // one a processor
+  int threads = 0;             // one a processor
+  std::string device = "cpu";  // of the server
   bool engine = true;
   bool server = true;
   std::filesystem::path models_dir;

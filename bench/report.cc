@@ -153,6 +153,7 @@ Json ToJson(const Options& options, const Results& results) {
       options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   return {{"shape", options.shape},
           {"dtype", Name(options.dtype)},
+          {"device", options.device},
           {"threads", threads},
           {"cpu", CpuModel()},
           {"commit", options.commit},

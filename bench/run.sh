@@ -3,7 +3,7 @@
 #
 #   bench/run.sh --shape small|medium [--residual additive,ddl_cc_ec,...|all] [--dtype bf16|fp32]
 #                [--batch 1,8,32] [--context 128] [--repeats 9] [--threads N]
-#                [--part engine|server|both] [--json [FILE]] [--markdown FILE]
+#                [--part engine|server|both] [--device NAMES] [--json [FILE]] [--markdown FILE]
 #   bench/run.sh --profile ...    where the time of a step goes, op by op
 #   bench/run.sh --cost ...       how well steps are predicted, and what telemetry costs
 #

@@ -58,11 +58,11 @@ absl::StatusOr<ServedModel> Start(const Options& options, ResidualKind kind) {
   const int64_t cached_tokens =
       kMaxStreams * (options.PromptTokens() + Options::kGeneratedTokens + 64);
   ASSIGN_OR_RETURN(ServerProcess process,
-                   ServerProcess::Start({"--model", std::string(Name(kind)) + "=" + dir.string(),
-                                         "--dtype", std::string(Name(options.dtype)), "--threads",
-                                         absl::StrCat(options.threads), "--max-sequences",
-                                         absl::StrCat(kMaxStreams), "--kv-cache-tokens",
-                                         absl::StrCat(cached_tokens)}));
+                   ServerProcess::Start(
+                       {"--model", std::string(Name(kind)) + "=" + dir.string(), "--device",
+                        options.device, "--dtype", std::string(Name(options.dtype)), "--threads",
+                        absl::StrCat(options.threads), "--max-sequences", absl::StrCat(kMaxStreams),
+                        "--kv-cache-tokens", absl::StrCat(cached_tokens)}));
   ServerResult result;
   result.kind = kind;
   const std::string log = process.process().err();

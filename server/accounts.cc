@@ -8,21 +8,22 @@
 
 namespace deltaserve {
 
-Accounts::Accounts(const Options& options, std::shared_ptr<spdlog::logger> log, CostMeter& meter)
+Accounts::Accounts(const Options& options, std::shared_ptr<spdlog::logger> log,
+                   std::vector<CostMeter*> meters)
     : has_price_(options.nanodollars_per_device_hour.has_value()),
       on_failure_(options.ledger_failure == "continue" ? LedgerFailure::kContinue
                                                        : LedgerFailure::kRefuse),
       max_queued_(options.max_queued_requests),
       max_queued_per_tenant_(options.max_queued_requests_per_tenant),
       log_(std::move(log)),
-      meter_(meter),
-      forecast_(meter.prices(), options.max_batch_tokens) {}
+      meters_(std::move(meters)),
+      forecast_(meters_.front()->prices(), options.max_batch_tokens) {}
 
 absl::StatusOr<std::unique_ptr<Accounts>> Accounts::Open(const Options& options,
                                                          std::shared_ptr<spdlog::logger> log,
-                                                         CostMeter& meter) {
+                                                         std::vector<CostMeter*> meters) {
   // Not make_unique: the constructor is private.
-  std::unique_ptr<Accounts> accounts(new Accounts(options, log, meter));
+  std::unique_ptr<Accounts> accounts(new Accounts(options, log, std::move(meters)));
   if (options.keys.empty()) {
     accounts->tenants_ = std::make_unique<Tenants>();
   } else {
@@ -71,20 +72,21 @@ absl::Status Accounts::Check(const Tenants::List& tenants) const {
 }
 
 void Accounts::OnTenants() {
-  for (const auto& tenant : tenants_->tenants()) meter_.AddTenant(tenant->name);
+  for (const auto& tenant : tenants_->tenants()) {
+    for (CostMeter* meter : meters_) meter->AddTenant(tenant->name);
+  }
 }
 
 RequestQueue& Accounts::Front(RequestQueue& queue) {
   RequestQueue* front = &queue;
   if (ledger_ != nullptr) {
     billed_queue_ = std::make_unique<BilledQueue>(
-        BilledQueue::Dependencies{
-            .queue = queue,
-            .ledger = *ledger_,
-            .budgets = budgets_,
-            .forecast = forecast_,
-            .cost_so_far = [this](RequestId id) { return meter_.UseSoFar(id).cost.value_or(0); },
-            .now = absl::Now},
+        BilledQueue::Dependencies{.queue = queue,
+                                  .ledger = *ledger_,
+                                  .budgets = budgets_,
+                                  .forecast = forecast_,
+                                  .cost_so_far = [this](RequestId id) { return CostSoFar(id); },
+                                  .now = absl::Now},
         on_failure_);
     front = billed_queue_.get();
   }
@@ -94,6 +96,12 @@ RequestQueue& Accounts::Front(RequestQueue& queue) {
     front = fair_queue_.get();
   }
   return *front;
+}
+
+Picodollars Accounts::CostSoFar(RequestId request) const {
+  Picodollars cost = 0;
+  for (CostMeter* meter : meters_) cost += meter->UseSoFar(request).cost.value_or(0);
+  return cost;
 }
 
 void Accounts::OnStep(const StepStats& step) {

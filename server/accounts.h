@@ -26,10 +26,10 @@ namespace deltaserve {
 class Accounts final : public StepObserver {
  public:
   // Opens the keys file and the ledger, as far as `options` has them. INVALID_ARGUMENT: a tenant
-  // has a budget, but there is no ledger or no price. `meter` outlives this.
+  // has a budget, but there is no ledger or no price. `meters`, of one device each, outlive this.
   static absl::StatusOr<std::unique_ptr<Accounts>> Open(const Options& options,
                                                         std::shared_ptr<spdlog::logger> log,
-                                                        CostMeter& meter);
+                                                        std::vector<CostMeter*> meters);
 
   const Tenants& tenants() const { return *tenants_; }
   UsageLedger* ledger() { return ledger_.get(); }  // null: none
@@ -50,17 +50,20 @@ class Accounts final : public StepObserver {
   void OnLoad(const ModelLoad&) override {}
 
  private:
-  Accounts(const Options& options, std::shared_ptr<spdlog::logger> log, CostMeter& meter);
+  Accounts(const Options& options, std::shared_ptr<spdlog::logger> log,
+           std::vector<CostMeter*> meters);
   absl::Status Check(const Tenants::List& tenants) const;
   // There are tenants, perhaps new ones.
   void OnTenants();
+  // On whichever device it runs.
+  Picodollars CostSoFar(RequestId request) const;
 
   const bool has_price_;
   const LedgerFailure on_failure_;
   const int64_t max_queued_;
   const int64_t max_queued_per_tenant_;
   const std::shared_ptr<spdlog::logger> log_;
-  CostMeter& meter_;
+  const std::vector<CostMeter*> meters_;
   CostForecast forecast_;
   Budgets budgets_;
   std::unique_ptr<Tenants> tenants_;

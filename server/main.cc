@@ -6,26 +6,23 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <map>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/cpu_backend.h"
-#include "kernels/reference/reference_backend.h"
 #include "server/accounts.h"
 #include "server/api/clock.h"
+#include "server/device.h"
+#include "server/devices.h"
 #include "server/engine/engine_loop.h"
+#include "server/engine/least_loaded_queue.h"
 #include "server/engine/model_lane.h"
-#include "server/model/calibration.h"
-#include "server/model/cost_model.h"
 #include "server/options.h"
 #include "server/service/admin_service.h"
 #include "server/service/grpc_server.h"
@@ -35,10 +32,10 @@
 #include "server/telemetry/cost_metrics.h"
 #include "server/telemetry/device_metrics.h"
 #include "server/telemetry/gate_metrics.h"
+#include "server/telemetry/load_sum.h"
 #include "server/telemetry/metered_queue.h"
 #include "server/telemetry/metrics.h"
 #include "server/telemetry/metrics_server.h"
-#include "server/telemetry/nvml_device.h"
 #include "server/telemetry/server_metrics.h"
 #include "server/telemetry/tenant_metrics.h"
 #include "server/telemetry/vllm_metrics.h"
@@ -46,6 +43,11 @@
 
 namespace deltaserve {
 namespace {
+
+// Exit codes, besides 0.
+constexpr int kCannotServe = 1;
+constexpr int kUsage = 2;
+constexpr int kNoDevice = 3;
 
 // What a step under way may take past the drain limit.
 constexpr unsigned kHungStepSeconds = 30;
@@ -72,11 +74,6 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const Options& options) {
-  if (options.device == "reference") return MakeReferenceBackend();
-  return MakeCpuBackend({.num_threads = options.threads});
-}
-
 LaneOptions LaneOptionsFor(const Options& options, const Options::Model& model,
                            const Tokenizer* tokenizer) {
   LaneOptions lane;
@@ -92,91 +89,73 @@ LaneOptions LaneOptionsFor(const Options& options, const Options::Model& model,
   return lane;
 }
 
-// Null: the device tells nothing of itself.
-std::unique_ptr<NvmlDevice> OpenNvml(std::string_view device, spdlog::logger& log) {
-  int index = 0;
-  constexpr std::string_view kCuda = "cuda:";
-  if (!device.starts_with(kCuda) ||
-      !absl::SimpleAtoi(std::string(device.substr(kCuda.size())), &index)) {
-    return nullptr;
-  }
-  absl::StatusOr<std::unique_ptr<NvmlDevice>> nvml = NvmlDevice::Open(index);
-  if (!nvml.ok()) {
-    log.warn("energy, utilization and memory of the device are not measured: {}",
-             std::string(nvml.status().message()));
-    return nullptr;
-  }
-  if (!(*nvml)->Read()) log.warn("{} does not measure its energy", device);
-  return *std::move(nvml);
+// Null: there is none, and the model serves token ids only.
+absl::StatusOr<std::shared_ptr<const Tokenizer>> LoadTokenizer(const Options::Model& model) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(model.path);
+  if (tokenizer.ok()) return std::shared_ptr<const Tokenizer>(*std::move(tokenizer));
+  if (absl::IsNotFound(tokenizer.status())) return std::shared_ptr<const Tokenizer>();
+  return absl::Status(tokenizer.status().code(),
+                      absl::StrCat("model ", model.name, ": ", tokenizer.status().message()));
 }
 
-// What a device can do in each dtype: as told, else as measured when it is first asked for.
-class Calibration {
- public:
-  Calibration(const Options& options, Backend& backend, const Clock& clock, spdlog::logger& log)
-      : told_{options.device_gbytes_per_second * 1e9, options.device_tflops * 1e12},
-        backend_(backend),
-        clock_(clock),
-        log_(log) {}
+// Of the options' models, in their order.
+absl::StatusOr<std::vector<ServedModel>> LoadTokenizers(const Options& options) {
+  std::vector<ServedModel> models;
+  for (const Options::Model& model : options.models) {
+    absl::StatusOr<std::shared_ptr<const Tokenizer>> tokenizer = LoadTokenizer(model);
+    if (!tokenizer.ok()) return tokenizer.status();
+    models.push_back({.info = {}, .tokenizer = *std::move(tokenizer), .queue = nullptr});
+  }
+  return models;
+}
 
-  absl::StatusOr<DevicePeaks> PeaksIn(DType dtype) {
-    const auto known = peaks_.find(dtype);
-    if (known != peaks_.end()) return known->second;
-    DevicePeaks peaks = told_;
-    if (peaks.bytes_per_second == 0 || peaks.flops_per_second == 0) {
-      const absl::StatusOr<DevicePeaks> measured = MeasurePeaks(backend_, dtype, clock_);
-      if (!measured.ok()) {
-        return absl::Status(
-            measured.status().code(),
-            absl::StrCat("cannot measure the device, which --device-gbytes-per-second and "
-                         "--device-tflops would spare: ",
-                         measured.status().message()));
-      }
-      if (peaks.bytes_per_second == 0) peaks.bytes_per_second = measured->bytes_per_second;
-      if (peaks.flops_per_second == 0) peaks.flops_per_second = measured->flops_per_second;
+// `served`: the model as it is served by the devices so far.
+void AddDevice(const ModelInfo& info, ModelInfo& served) {
+  const std::string others = served.device.empty() ? "" : served.device + ",";
+  served = info;
+  served.device = others + info.device;
+}
+
+absl::Status CheckVocabulary(const ServedModel& model) {
+  if (model.tokenizer == nullptr || model.tokenizer->vocab_size() <= model.info.vocab_size) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("model ", model.info.name, ": the tokenizer has ", model.tokenizer->vocab_size(),
+                   " tokens, more than the model's vocab_size, ", model.info.vocab_size));
+}
+
+// Whether requests are served: some device works, and none that works has stalled.
+bool AreWell(const std::deque<EngineLoop>& engines, SteadyNs stall_limit) {
+  bool any = false;
+  for (const EngineLoop& engine : engines) {
+    if (!engine.status().ok()) continue;
+    if (engine.StalledFor() >= stall_limit) return false;
+    any = true;
+  }
+  return any;
+}
+
+// Of devices that are lost, each once.
+class LossLog {
+ public:
+  LossLog(const std::deque<EngineLoop>& engines, spdlog::logger& log)
+      : engines_(engines), log_(log), told_(engines.size()) {}
+
+  void Update() {
+    for (size_t i = 0; i < told_.size(); ++i) {
+      const absl::Status status = engines_[i].status();
+      if (status.ok() || told_[i]) continue;
+      told_[i] = true;
+      log_.error("device {} of {}: {}", i + 1, told_.size(), std::string(status.message()));
     }
-    log_.info("device={} dtype={} gbytes_per_second={:.3g} tflops={:.3g}", backend_.device(),
-              Name(dtype), peaks.bytes_per_second * 1e-9, peaks.flops_per_second * 1e-12);
-    return peaks_[dtype] = peaks;
   }
 
  private:
-  const DevicePeaks told_;  // 0: not
-  Backend& backend_;
-  const Clock& clock_;
+  const std::deque<EngineLoop>& engines_;
   spdlog::logger& log_;
-  std::map<DType, DevicePeaks> peaks_;
+  std::vector<bool> told_;
 };
-
-struct LoadedModel {
-  std::shared_ptr<const Tokenizer> tokenizer;
-  std::unique_ptr<ModelLane> lane;
-};
-
-absl::StatusOr<LoadedModel> LoadModel(const Options& options, const Options::Model& model,
-                                      Backend& backend) {
-  const auto failed = [&model](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat("model ", model.name, ": ", status.message()));
-  };
-  LoadedModel loaded;
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(model.path);
-  if (tokenizer.ok()) {
-    loaded.tokenizer = *std::move(tokenizer);
-  } else if (!absl::IsNotFound(tokenizer.status())) {  // without one it serves token ids only
-    return failed(tokenizer.status());
-  }
-  absl::StatusOr<std::unique_ptr<ModelLane>> lane =
-      ModelLane::Load(backend, LaneOptionsFor(options, model, loaded.tokenizer.get()));
-  if (!lane.ok()) return failed(lane.status());
-  loaded.lane = *std::move(lane);
-  const int64_t vocab_size = loaded.lane->info().vocab_size;
-  if (loaded.tokenizer != nullptr && loaded.tokenizer->vocab_size() > vocab_size) {
-    return failed(absl::InvalidArgumentError(
-        absl::StrCat("the tokenizer has ", loaded.tokenizer->vocab_size(),
-                     " tokens, more than the model's vocab_size, ", vocab_size)));
-  }
-  return loaded;
-}
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> CredentialsFor(const Options& options) {
   if (options.tls_cert.empty()) return grpc::InsecureServerCredentials();
@@ -185,76 +164,86 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> CredentialsFor(const Op
 }
 
 // Serves until a signal.
-absl::Status Serve(const Options& options, const sigset_t& signals) {
-  const auto log = MakeLog(options.log_level);
+absl::Status Serve(const Options& options, std::vector<std::unique_ptr<Backend>> backends,
+                   const std::shared_ptr<spdlog::logger>& log, const sigset_t& signals) {
   const SteadyClock clock;
   absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = CredentialsFor(options);
   if (!credentials.ok()) return credentials.status();
   std::vector<std::string> names;
   for (const Options::Model& model : options.models) names.push_back(model.name);
   Metrics metrics(names);
-  GateMetrics gate_metrics(*metrics.registry(), names);
   std::optional<VllmMetrics> vllm_metrics;
   if (options.metrics_compat == "vllm") vllm_metrics.emplace(names);
 
-  const SteadyNs started = clock.Now();
-  absl::StatusOr<std::unique_ptr<Backend>> backend = MakeBackend(options);
-  if (!backend.ok()) return backend.status();
-  const std::unique_ptr<NvmlDevice> nvml = OpenNvml((*backend)->device(), *log);
-  NoEnergyCounter no_energy;
-  EnergyCounter& energy = nvml != nullptr ? static_cast<EnergyCounter&>(*nvml) : no_energy;
-  const Prices prices = {.per_device_hour = options.nanodollars_per_device_hour,
-                         .per_kwh = options.nanodollars_per_kwh};
-  CostMeter meter(prices, energy, started);
-  absl::StatusOr<std::unique_ptr<Accounts>> accounts = Accounts::Open(options, log, meter);
-  if (!accounts.ok()) return accounts.status();
-  Calibration calibration(options, **backend, clock, *log);
-  std::vector<std::unique_ptr<ModelLane>> lanes;
-  std::vector<ServedModel> served;
-  for (const Options::Model& model : options.models) {
-    const SteadyNs begin = clock.Now();
-    absl::StatusOr<LoadedModel> loaded = LoadModel(options, model, **backend);
-    if (!loaded.ok()) return loaded.status();
-    ModelInfo info = loaded->lane->info();
-    if (prices.per_device_hour) {
-      info.usd_per_device_hour = static_cast<double>(*prices.per_device_hour) * 1e-9;
-    }
-    const double seconds = static_cast<double>(clock.Now() - begin) * 1e-9;
-    metrics.SetModel(info, seconds);
-    log->info(
-        "model={} residual={} d_v={} parameters={} dtype={} weight_bytes={} cache_bytes={} "
-        "context={} tokenizer={} load_seconds={:.3f}",
-        info.name, info.residual, info.value_channels, info.num_parameters, info.dtype,
-        info.weight_bytes, loaded->lane->cache_bytes(), info.context_length,
-        loaded->tokenizer != nullptr, seconds);
-    const absl::StatusOr<DevicePeaks> peaks = calibration.PeaksIn(loaded->lane->dtype());
-    if (!peaks.ok()) return peaks.status();
-    const CostModel cost(loaded->lane->costs(), *peaks);
-    meter.AddModel(info.name, cost);
-    (*accounts)->AddModel(info.name, cost);
-    served.push_back({info, loaded->tokenizer, nullptr});
-    lanes.push_back(std::move(loaded->lane));
+  std::deque<Device> devices;
+  std::vector<CostMeter*> meters;
+  for (std::unique_ptr<Backend>& backend : backends) {
+    meters.push_back(&devices.emplace_back(std::move(backend), options, clock, *log).meter());
   }
-  (*backend)->ReleaseThread();  // the engine's own thread goes on with it
+  absl::StatusOr<std::unique_ptr<Accounts>> accounts = Accounts::Open(options, log, meters);
+  if (!accounts.ok()) return accounts.status();
+  absl::StatusOr<std::vector<ServedModel>> served = LoadTokenizers(options);
+  if (!served.ok()) return served.status();
+  std::vector<LaneOptions> lane_options;
+  for (size_t i = 0; i < served->size(); ++i) {
+    lane_options.push_back(
+        LaneOptionsFor(options, options.models[i], (*served)[i].tokenizer.get()));
+  }
 
-  std::vector<StepObserver*> of_steps = {&meter, &metrics, &gate_metrics, accounts->get()};
+  std::vector<StepObserver*> of_all_steps = {&metrics};
   std::vector<RequestObserver*> of_requests = {&metrics};
   if (vllm_metrics) {
-    of_steps.push_back(&*vllm_metrics);
+    of_all_steps.push_back(&*vllm_metrics);
     of_requests.push_back(&*vllm_metrics);
   }
-  StepObservers step_observers(std::move(of_steps));
+  StepObservers all_steps(std::move(of_all_steps));
   RequestObservers request_observers(std::move(of_requests));
-  EngineLoop engine(std::move(lanes), clock, step_observers, options.max_queued_requests);
-  MeteredQueue metered_queue(engine, meter);
-  RequestQueue& queue = (*accounts)->Front(metered_queue);
-  for (ServedModel& model : served) model.queue = &queue;
-  const ModelRegistry models(std::move(served));
+  LoadSum load_sum(all_steps);
+  std::deque<GateMetrics> gate_metrics;
+  std::deque<StepObservers> step_observers;
+  std::deque<EngineLoop> engines;
+  std::deque<MeteredQueue> metered_queues;
+  std::vector<LeastLoadedQueue::Device> ways;
+  for (Device& device : devices) {
+    absl::StatusOr<std::vector<Device::Model>> models = device.Load(lane_options);
+    if (!models.ok()) return models.status();
+    std::vector<std::unique_ptr<ModelLane>> lanes;
+    for (size_t i = 0; i < models->size(); ++i) {
+      Device::Model& model = (*models)[i];
+      const ModelInfo& info = model.lane->info();
+      metrics.SetModel(info, model.load_seconds);
+      log->info(
+          "model={} residual={} d_v={} parameters={} device={} dtype={} weight_bytes={} "
+          "cache_bytes={} cache_tokens={} context={} tokenizer={} load_seconds={:.3f}",
+          info.name, info.residual, info.value_channels, info.num_parameters, info.device,
+          info.dtype, info.weight_bytes, model.lane->cache_bytes(), model.lane->cache_tokens(),
+          info.context_length, (*served)[i].tokenizer != nullptr, model.load_seconds);
+      (*accounts)->AddModel(info.name, model.cost);
+      AddDevice(info, (*served)[i].info);
+      lanes.push_back(std::move(model.lane));
+    }
+    gate_metrics.emplace_back(*metrics.registry(), names);
+    step_observers.emplace_back(std::vector<StepObserver*>{&device.meter(), &load_sum.AddDevice(),
+                                                           &gate_metrics.back(), accounts->get()});
+    engines.emplace_back(std::move(lanes), clock, step_observers.back(),
+                         options.max_queued_requests);
+    metered_queues.emplace_back(engines.back(), device.meter());
+    ways.push_back({&metered_queues.back(), &engines.back()});
+  }
+  LeastLoadedQueue least_loaded(std::move(ways));
+  RequestQueue& queue = (*accounts)->Front(least_loaded);
+  for (ServedModel& model : *served) {
+    if (absl::Status status = CheckVocabulary(model); !status.ok()) return status;
+    if (options.nanodollars_per_device_hour) {
+      model.info.usd_per_device_hour =
+          static_cast<double>(*options.nanodollars_per_device_hour) * 1e-9;
+    }
+    model.queue = &queue;
+  }
+  const ModelRegistry models(*std::move(served));
 
   const SteadyNs stall_limit = absl::ToInt64Nanoseconds(options.watchdog);
-  const auto engine_is_well = [&engine, stall_limit] {
-    return engine.status().ok() && engine.StalledFor() < stall_limit;
-  };
+  const auto engine_is_well = [&engines, stall_limit] { return AreWell(engines, stall_limit); };
   std::unique_ptr<MetricsServer> metrics_server;
   if (!options.metrics.empty()) {
     const auto server_state = [&engine_is_well, &options, ledger = (*accounts)->ledger()] {
@@ -265,10 +254,17 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
       }
       return state;
     };
+    std::vector<CostMetrics::Device> metered;
+    std::vector<DeviceMetrics::Device> monitored;
+    for (Device& device : devices) {
+      const std::string name(device.name());
+      metered.push_back({name, &device.meter()});
+      if (device.nvml() != nullptr) monitored.push_back({name, device.nvml()});
+    }
     MetricsServer::Sources sources = {metrics.registry(),
-                                      std::make_shared<CostMetrics>(meter, clock),
-                                      std::make_shared<ServerMetrics>(server_state)};
-    if (nvml != nullptr) sources.push_back(std::make_shared<DeviceMetrics>(*nvml));
+                                      std::make_shared<CostMetrics>(std::move(metered), clock),
+                                      std::make_shared<ServerMetrics>(server_state),
+                                      std::make_shared<DeviceMetrics>(std::move(monitored))};
     if (vllm_metrics) sources.push_back(vllm_metrics->registry());
     if ((*accounts)->ledger() != nullptr) {
       sources.push_back(std::make_shared<TenantMetrics>(
@@ -279,8 +275,8 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
     if (!started.ok()) return started.status();
     metrics_server = *std::move(started);
   }
-  meter.EndOverhead(clock.Now());
-  engine.Start();
+  for (CostMeter* meter : meters) meter->EndOverhead(clock.Now());
+  for (EngineLoop& engine : engines) engine.Start();
   absl::StatusOr<std::unique_ptr<GrpcServer>> server =
       GrpcServer::Start(options.listen,
                         {.models = &models,
@@ -302,16 +298,23 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
     admin_server = *std::move(started);
   }
 
-  const Watchdog watchdog(&(*server)->health(), std::min(absl::Seconds(1), options.watchdog / 4),
-                          engine_is_well, [&engine, &log](bool well) {
-                            if (well) {
-                              log->info("steps go on: SERVING");
-                            } else {
-                              log->error("NOT_SERVING: {}", engine.status().ok()
-                                                                ? "steps have stalled"
-                                                                : engine.status().ToString());
-                            }
-                          });
+  LossLog losses(engines, *log);  // the watchdog's
+  const Watchdog watchdog(
+      &(*server)->health(), std::min(absl::Seconds(1), options.watchdog / 4),
+      [&engine_is_well, &losses] {
+        losses.Update();
+        return engine_is_well();
+      },
+      [&engines, &log](bool well) {
+        if (well) {
+          log->info("steps go on: SERVING");
+          return;
+        }
+        const bool works =
+            std::any_of(engines.begin(), engines.end(),
+                        [](const EngineLoop& engine) { return engine.status().ok(); });
+        log->error("NOT_SERVING: {}", works ? "steps have stalled" : "no device is left");
+      });
 
   if (metrics_server != nullptr) {
     std::printf("metrics on http://%s/metrics\n", metrics_server->address().c_str());
@@ -331,7 +334,7 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
   log->info("{}: draining for at most {}", signal_number == SIGTERM ? "SIGTERM" : "SIGINT",
             absl::FormatDuration(options.drain));
   (*server)->Shutdown(options.drain);
-  engine.Stop();
+  for (EngineLoop& engine : engines) engine.Stop();
   log->info("stopped");
   return absl::OkStatus();
 }
@@ -340,21 +343,31 @@ absl::Status Serve(const Options& options, const sigset_t& signals) {
 }  // namespace deltaserve
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> args(argv + 1, argv + argc);
-  const auto command_line = deltaserve::ParseCommandLine(args);
-  if (!command_line.ok()) {
-    std::fprintf(stderr, "deltaserve: %s\n", std::string(command_line.status().message()).c_str());
-    return 2;
+  using namespace deltaserve;
+  std::vector<std::string> args(argv + 1, argv + argc);
+  auto command_line = ParseCommandLine(args);
+  std::string choice;  // what --device=auto came to
+  if (command_line.ok() && command_line->options.device == "auto") {
+    const DeviceChoice chosen = ChooseDevice();
+    choice = absl::StrCat("--device auto: ", chosen.device, ", since ", chosen.reason);
+    args.push_back("--device=" + chosen.device);
+    command_line = ParseCommandLine(args);
   }
+  const auto fail = [](const absl::Status& status, int exit_code) {
+    std::fprintf(stderr, "deltaserve: %s\n", std::string(status.message()).c_str());
+    return exit_code;
+  };
+  if (!command_line.ok()) return fail(command_line.status(), kUsage);
   if (command_line->help) {
-    std::fputs(deltaserve::HelpText().c_str(), stdout);
+    std::fputs(HelpText().c_str(), stdout);
     return 0;
   }
-  const sigset_t signals = deltaserve::BlockSignals();
-  const absl::Status status = deltaserve::Serve(command_line->options, signals);
-  if (!status.ok()) {
-    std::fprintf(stderr, "deltaserve: %s\n", std::string(status.message()).c_str());
-    return 1;
-  }
-  return 0;
+  const Options& options = command_line->options;
+  const sigset_t signals = BlockSignals();
+  const auto log = MakeLog(options.log_level);
+  if (!choice.empty()) log->info(choice);
+  absl::StatusOr<std::vector<std::unique_ptr<Backend>>> devices = OpenDevices(options);
+  if (!devices.ok()) return fail(devices.status(), kNoDevice);
+  const absl::Status status = Serve(options, *std::move(devices), log, signals);
+  return status.ok() ? 0 : fail(status, kCannotServe);
 }

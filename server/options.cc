@@ -17,6 +17,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "deltaserve/v1/config.pb.h"
 #include "proto/text_file.h"
 #include "proto/usd.h"
@@ -24,6 +25,8 @@
 
 namespace deltaserve {
 namespace {
+
+constexpr absl::string_view kCuda = "cuda:";
 
 using google::protobuf::FieldDescriptor;
 using v1::ServerConfig;
@@ -39,12 +42,13 @@ constexpr Flag kFlags[] = {
     {"listen", "HOST:PORT", "serve gRPC here; port 0: any free one (127.0.0.1:50051)"},
     {"metrics", "HOST:PORT", "serve Prometheus metrics here; empty: nowhere (127.0.0.1:9464)"},
     {"metrics-compat", "NAME", "vllm: metrics under vLLM's names, too (none)"},
-    {"device", "NAME", "cpu or reference (cpu)"},
+    {"device", "NAMES", "cpu, cuda:N[,cuda:M...], reference; auto: cuda:0, else cpu (cpu)"},
     {"dtype", "NAME", "hold weights as bf16 or fp32; auto: as stored (auto)"},
     {"threads", "N", "compute threads; 0: one a core (0)"},
-    {"max-batch-tokens", "N", "tokens of one step (512)"},
-    {"max-sequences", "N", "sequences that run at once, per model (64)"},
-    {"kv-cache-tokens", "N", "keys and values reserved, per model (max-sequences x 512)"},
+    {"gpu-memory-utilization", "N", "the part of a GPU's free memory to use (0.9)"},
+    {"max-batch-tokens", "N", "tokens of one step (512; on a GPU 2048)"},
+    {"max-sequences", "N", "sequences that run at once, per model (64; on a GPU 256)"},
+    {"kv-cache-tokens", "N", "of each model (max-sequences x 512; on a GPU what its memory holds)"},
     {"max-queued-requests", "N", "requests that wait, per model; more are refused (512)"},
     {"max-queued-requests-per-tenant", "N", "of these, for one tenant (with keys: half of them)"},
     {"max-request-bytes", "N", "length of a request's message (4194304)"},
@@ -222,6 +226,22 @@ class Checker {
     return chosen;
   }
 
+  // The numbers of `cuda:N,cuda:M`; none where it is something else.
+  std::vector<int32_t> CudaDevices(absl::string_view flag, const std::string& value) {
+    std::vector<int32_t> devices;
+    if (!absl::StartsWith(value, kCuda)) return devices;
+    for (absl::string_view name : absl::StrSplit(value, ',')) {
+      int32_t device = -1;
+      if (!absl::ConsumePrefix(&name, kCuda) || !absl::SimpleAtoi(name, &device) || device < 0) {
+        status_.Update(Invalid(flag, absl::StrCat(Quote(value), " is not cuda:N[,cuda:M...]")));
+      } else if (std::find(devices.begin(), devices.end(), device) != devices.end()) {
+        status_.Update(Invalid(flag, absl::StrCat(kCuda, device, " is given twice")));
+      }
+      devices.push_back(device);
+    }
+    return devices;
+  }
+
   std::string Address(absl::string_view flag, bool has, const std::string& value,
                       const std::string& otherwise) {
     const std::string chosen = has ? value : otherwise;
@@ -304,21 +324,29 @@ absl::StatusOr<Options> Check(const ServerConfig& c) {
   }
   o.metrics_compat =
       check.Choice("metrics-compat", c.has_metrics_compat(), c.metrics_compat(), {"none", "vllm"});
-  o.device = check.Choice("device", c.has_device(), c.device(), {"cpu", "reference"});
+  o.cuda_devices = check.CudaDevices("device", c.device());
+  const bool on_gpu = !o.cuda_devices.empty();
+  o.device = on_gpu ? c.device()
+                    : check.Choice("device", c.has_device(), c.device(),
+                                   {"cpu", "reference", "auto", "cuda:N[,cuda:M...]"});
+  o.gpu_memory_utilization = check.Number("gpu-memory-utilization", c.has_gpu_memory_utilization(),
+                                          c.gpu_memory_utilization(), 0.9, 0.01, 1.0);
   o.dtype = check.Choice("dtype", c.has_dtype(), c.dtype(), {"auto", "bf16", "fp32"});
   o.threads = check.Number("threads", c.has_threads(), c.threads(), 0, 0, 1024);
-  o.max_batch_tokens =
-      check.Number("max-batch-tokens", c.has_max_batch_tokens(), c.max_batch_tokens(), 512, 1);
-  o.max_sequences =
-      check.Number("max-sequences", c.has_max_sequences(), c.max_sequences(), 64, 1, 1 << 16);
+  o.max_batch_tokens = check.Number("max-batch-tokens", c.has_max_batch_tokens(),
+                                    c.max_batch_tokens(), on_gpu ? 2048 : 512, 1);
+  o.max_sequences = check.Number("max-sequences", c.has_max_sequences(), c.max_sequences(),
+                                 on_gpu ? 256 : 64, 1, 1 << 16);
   if (o.max_batch_tokens < o.max_sequences) {
     check.Fail(Invalid("max-batch-tokens",
                        absl::StrCat(o.max_batch_tokens, " is less than max-sequences, ",
                                     o.max_sequences, ", which all decode in one step")));
   }
-  o.kv_cache_tokens =
-      check.Number<int64_t>("kv-cache-tokens", c.has_kv_cache_tokens(), c.kv_cache_tokens(),
-                            int64_t{o.max_sequences} * 512, 1, int64_t{1} << 40);
+  if (c.has_kv_cache_tokens() || !on_gpu) {
+    o.kv_cache_tokens =
+        check.Number<int64_t>("kv-cache-tokens", c.has_kv_cache_tokens(), c.kv_cache_tokens(),
+                              int64_t{o.max_sequences} * 512, 1, int64_t{1} << 40);
+  }
   o.max_queued_requests = check.Number("max-queued-requests", c.has_max_queued_requests(),
                                        c.max_queued_requests(), 512, 1);
   o.max_request_bytes = check.Number("max-request-bytes", c.has_max_request_bytes(),

@@ -24,13 +24,15 @@ struct Options {
   std::string listen;
   std::string metrics;         // empty: none
   std::string metrics_compat;  // "none" or "vllm"
-  std::string device;          // "cpu" or "reference"
+  std::string device;          // "cpu", "reference", "auto" or "cuda:N[,cuda:M...]"
   std::string dtype;           // "auto", "bf16" or "fp32"
   int32_t threads = 0;
+  std::vector<int32_t> cuda_devices;  // of such a `device`, each once
+  double gpu_memory_utilization = 0;
 
   int32_t max_batch_tokens = 0;
   int32_t max_sequences = 0;
-  int64_t kv_cache_tokens = 0;
+  int64_t kv_cache_tokens = 0;  // 0: as many as the device's memory has room for
   int32_t max_queued_requests = 0;
   int32_t max_queued_requests_per_tenant = 0;
 

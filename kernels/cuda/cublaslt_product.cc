@@ -17,8 +17,10 @@ constexpr int64_t kWorkspaceBytes = 32 << 20;
 
 // What pins one algorithm: how rows are added up depends on nothing else.
 struct PlanKey {
-  const DeviceLinear* weight;
-  int64_t bucket;  // the number of rows, rounded up to a power of two
+  int64_t out, in;    // of the product
+  int64_t in_stride;  // of the weight
+  DType dtype;        // of weight and x
+  int64_t bucket;     // the number of rows, rounded up to a power of two
   DType y_dtype;
   uint32_t x_alignment;
   uint32_t y_alignment;
@@ -142,7 +144,10 @@ class CublasLtProduct final : public MatrixProduct {
   // Null after a fault. Plans stay where they are.
   Plan* FindPlan(const ProductCall& call, const LinearParams& p, Stream& stream) {
     const PlanKey key = {
-        .weight = call.weight,
+        .out = call.weight->out_features(),
+        .in = call.in,
+        .in_stride = call.weight->in_stride(),
+        .dtype = call.weight->dtype(),
         .bucket = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(call.rows))),
         .y_dtype = p.y.dtype,
         .x_alignment = Alignment(call.x, call.x_stride * SizeBytes(p.x.dtype)),

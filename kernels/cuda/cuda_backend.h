@@ -24,8 +24,8 @@ struct CudaOptions {
 int NumCudaDevices();
 
 // Model dtypes kF32 and kBF16. After a fault of the device nothing runs any more, and every call
-// that reports says what the fault was. NOT_FOUND: there is no such device. FAILED_PRECONDITION: it
-// is too old, or does not start.
+// that reports says what the fault was. NOT_FOUND: there is no such device, or no driver for it.
+// FAILED_PRECONDITION: it is too old, or does not start.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaOptions& options);
 
 }  // namespace deltaserve

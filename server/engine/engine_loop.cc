@@ -58,6 +58,13 @@ SteadyNs EngineLoop::StalledFor() const {
   return working_since_ == 0 ? 0 : clock_.Now() - working_since_;
 }
 
+int64_t EngineLoop::num_requests() const {
+  MutexLock lock(&mutex_);
+  int64_t sum = 0;
+  for (const Counts& counts : counts_) sum += counts.submitted + counts.accepted;
+  return sum;
+}
+
 absl::Status EngineLoop::status() const {
   MutexLock lock(&mutex_);
   return status_;

@@ -38,6 +38,8 @@ class EngineLoop final : public RequestQueue {
 
   // How long there has been work and no step has finished; 0 while idle. For a watchdog.
   SteadyNs StalledFor() const;
+  // That have been accepted and have not ended.
+  int64_t num_requests() const;
   // Not OK: the device is lost, and with it everything that was running. Terminal.
   absl::Status status() const;
 

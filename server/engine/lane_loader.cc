@@ -111,10 +111,10 @@ absl::StatusOr<int64_t> LaneLoader::UsablePages(int64_t cache_bytes) const {
   const int64_t left_bytes = cache_bytes - (options_.max_sequences + 1) * sizes.SlotBytes();
   const int64_t pages = left_bytes / page_bytes - 1;
   if (pages < 1) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(std::string(backend_.device()), ": ", cache_bytes,
-                     " bytes are left for the cache beside weights and workspace; it needs ",
-                     cache_bytes - left_bytes + 2 * page_bytes, " at least"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "model \"", options_.name, "\": on ", std::string(backend_.device()), ", ", cache_bytes,
+        " bytes are left for the cache beside weights and workspace; it needs ",
+        cache_bytes - left_bytes + 2 * page_bytes, " at least"));
   }
   // More than all sequences at their longest would lie idle.
   const int64_t longest = PagesFor(decoder_->limits().max_sequence_tokens, page_tokens);

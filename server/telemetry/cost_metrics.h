@@ -4,6 +4,8 @@
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "server/api/clock.h"
@@ -11,16 +13,22 @@
 
 namespace deltaserve {
 
-// A meter's account as Prometheus sees it, taken anew at each scrape: what the families add up to
-// is the time from the start to the scrape. Thread-safe; both must outlive it.
+// The meters' accounts as Prometheus sees them, taken anew at each scrape: what the families add up
+// to is the time from the start to the scrape, of each device. Where there are several devices, the
+// label `device` names them. Thread-safe; all must outlive it.
 class CostMetrics final : public prometheus::Collectable {
  public:
-  CostMetrics(CostMeter& meter, const Clock& clock) : meter_(meter), clock_(clock) {}
+  struct Device {
+    std::string name;
+    CostMeter* meter;
+  };
+  CostMetrics(std::vector<Device> devices, const Clock& clock)
+      : devices_(std::move(devices)), clock_(clock) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  CostMeter& meter_;
+  const std::vector<Device> devices_;
   const Clock& clock_;
 };
 

@@ -7,18 +7,25 @@
 namespace deltaserve {
 
 std::vector<prometheus::MetricFamily> DeviceMetrics::Collect() const {
-  std::vector<prometheus::MetricFamily> families;
-  if (const auto ratio = device_.Utilization()) {
-    AddSample(families.emplace_back(ScrapedGauge(
-                  "deltaserve_device_utilization_ratio",
-                  "Part of the last moments in which the device computed, for whomever")),
-              {}, *ratio);
+  prometheus::MetricFamily utilization =
+      ScrapedGauge("deltaserve_device_utilization_ratio",
+                   "Part of the last moments in which the device computed, for whomever");
+  prometheus::MetricFamily memory =
+      ScrapedGauge("deltaserve_device_memory_bytes", "Memory of the device, by all processes");
+  for (const Device& device : devices_) {
+    const auto add = [&](prometheus::MetricFamily& family, ScrapedLabels labels, double value) {
+      if (devices_.size() > 1) labels.push_back({"device", device.name});
+      AddSample(family, std::move(labels), value);
+    };
+    if (const auto ratio = device.monitor->Utilization()) add(utilization, {}, *ratio);
+    if (const auto bytes = device.monitor->ReadMemory()) {
+      add(memory, {{"kind", "used"}}, static_cast<double>(bytes->used));
+      add(memory, {{"kind", "free"}}, static_cast<double>(bytes->free));
+    }
   }
-  if (const auto memory = device_.ReadMemory()) {
-    prometheus::MetricFamily& family = families.emplace_back(
-        ScrapedGauge("deltaserve_device_memory_bytes", "Memory of the device, by all processes"));
-    AddSample(family, {{"kind", "used"}}, static_cast<double>(memory->used));
-    AddSample(family, {{"kind", "free"}}, static_cast<double>(memory->free));
+  std::vector<prometheus::MetricFamily> families;
+  for (prometheus::MetricFamily* family : {&utilization, &memory}) {
+    if (!family->metric.empty()) families.push_back(std::move(*family));
   }
   return families;
 }

@@ -4,22 +4,28 @@
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "server/telemetry/device_monitor.h"
 
 namespace deltaserve {
 
-// A device as Prometheus sees it, asked anew at each scrape. What it does not tell is not there.
+// Devices as Prometheus sees them, asked anew at each scrape. What they do not tell is not there.
+// Where there are several, the label `device` names them.
 class DeviceMetrics final : public prometheus::Collectable {
  public:
-  // `device` outlives this.
-  explicit DeviceMetrics(const DeviceMonitor& device) : device_(device) {}
+  struct Device {
+    std::string name;
+    const DeviceMonitor* monitor;  // outlives this
+  };
+  explicit DeviceMetrics(std::vector<Device> devices) : devices_(std::move(devices)) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  const DeviceMonitor& device_;
+  const std::vector<Device> devices_;
 };
 
 }  // namespace deltaserve

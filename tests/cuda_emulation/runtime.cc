@@ -24,7 +24,17 @@ constexpr size_t kTotalBytes = size_t{4} << 30;
 // How much of a block is filled with NaN: all, but for those so large that it would take time.
 constexpr size_t kGarbageBytes = 1 << 20;
 
-// One device for the whole process, as with a GPU.
+int Environment(const char* name, int otherwise) {
+  const char* number = std::getenv(name);
+  return number == nullptr ? otherwise : std::atoi(number);
+}
+
+// How many devices there are; all are alike, with one memory.
+int NumDevices() { return Environment("DELTASERVE_EMULATED_DEVICES", 1); }
+// The graph in which all devices break; 0: none.
+int FaultyGraph() { return Environment("DELTASERVE_EMULATED_FAULTY_GRAPH", 0); }
+
+// For the whole process, as with a GPU.
 struct State {
   std::atomic<bool> broken = false;
   std::atomic<int64_t> graph_launches = 0;
@@ -62,8 +72,10 @@ cudaError_t Submit(cudaStream_t stream, std::function<void()> work) {
 
 }  // namespace deltaserve::cuda_emulation
 
+using deltaserve::cuda_emulation::FaultyGraph;
 using deltaserve::cuda_emulation::Global;
 using deltaserve::cuda_emulation::Health;
+using deltaserve::cuda_emulation::NumDevices;
 using deltaserve::cuda_emulation::Submit;
 
 const char* cudaGetErrorName(cudaError_t error) {
@@ -85,10 +97,12 @@ const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 cudaError_t cudaGetLastError() { return Health(); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = NumDevices();
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+cudaError_t cudaSetDevice(int device) {
+  return device < NumDevices() ? cudaSuccess : cudaErrorInvalidDevice;
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMultiProcessorCount ? 4 : 9;
   return cudaSuccess;
@@ -165,7 +179,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return Health();
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  ++Global().graph_launches;
+  if (++Global().graph_launches == FaultyGraph()) Global().broken = true;
   return Submit(stream, [executable] {
     for (const std::function<void()>& work : executable->work) work();
   });

@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/reference/reference_backend.h"
-#include "tests/golden/errors.h"
+#include "tests/golden/expect_golden.h"
 #include "tests/support/golden_fixture.h"
 #include "tests/support/model_harness.h"
 
@@ -15,9 +15,6 @@ namespace deltaserve {
 namespace {
 
 constexpr int64_t kMaxTokens = 256;
-constexpr double kLogitTolerance = 2e-4;
-constexpr double kGateTolerance = 1e-4;
-constexpr double kLoglikTolerance = 1e-3;
 
 struct Device {
   std::string name;
@@ -42,28 +39,9 @@ class Golden : public testing::TestWithParam<std::tuple<Device, std::filesystem:
   std::unique_ptr<ModelHarness> harness_;
 };
 
-TEST_P(Golden, FullForward) {
-  for (const GoldenPrompt& prompt : fixture_.prompts) {
-    SCOPED_TRACE(prompt.name);
-    const ChunkOutputs outputs = harness_->Forward(prompt.tokens);
-    Errors logits, gates;
-    logits.Add(outputs.logits, fixture_.Find(prompt, "logits")->values);
-    EXPECT_LE(logits.max(), kLogitTolerance);
-    EXPECT_NEAR(LogLikelihood(outputs.logits, prompt.tokens), prompt.loglik, kLoglikTolerance);
-    if (fixture_.ddl_variant == "additive") continue;
-    gates.Add(outputs.beta, fixture_.Find(prompt, "beta")->values);
-    gates.Add(outputs.proj, fixture_.Find(prompt, "proj")->values);
-    gates.Add(outputs.v, fixture_.Find(prompt, "v")->values);
-    EXPECT_LE(gates.max(), kGateTolerance);
-  }
-}
+TEST_P(Golden, FullForward) { ExpectFullForward(*harness_, fixture_); }
 
-TEST_P(Golden, GreedyContinuations) {
-  for (const GoldenPrompt& prompt : fixture_.prompts) {
-    SCOPED_TRACE(prompt.name);
-    EXPECT_EQ(harness_->Greedy(prompt.tokens, prompt.greedy.size()), prompt.greedy);
-  }
-}
+TEST_P(Golden, GreedyContinuations) { ExpectGreedyContinuations(*harness_, fixture_); }
 
 std::string TestName(const testing::TestParamInfo<Golden::ParamType>& info) {
   std::string name =

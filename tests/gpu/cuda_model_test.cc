@@ -11,6 +11,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/golden/errors.h"
+#include "tests/golden/expect_golden.h"
 #include "tests/gpu/cuda_device.h"
 #include "tests/support/golden_fixture.h"
 #include "tests/support/model_harness.h"
@@ -19,9 +20,6 @@ namespace deltaserve {
 namespace {
 
 constexpr int64_t kMaxTokens = 256;
-constexpr double kLogitTolerance = 2e-4;  // FORMAT.md 6
-constexpr double kGateTolerance = 1e-4;
-constexpr double kLoglikTolerance = 1e-3;
 // bf16 beside itself, where products and attention add in another order.
 constexpr double kBF16RmsTolerance = 0.03;
 
@@ -61,30 +59,9 @@ class CudaModel : public testing::TestWithParam<std::tuple<bool, std::filesystem
   GoldenFixture fixture_;
 };
 
-TEST_P(CudaModel, FullForward) {
-  const auto harness = Load(DType::kF32);
-  for (const GoldenPrompt& prompt : fixture_.prompts) {
-    SCOPED_TRACE(prompt.name);
-    const ChunkOutputs outputs = harness->Forward(prompt.tokens);
-    Errors logits, gates;
-    logits.Add(outputs.logits, fixture_.Find(prompt, "logits")->values);
-    EXPECT_LE(logits.max(), kLogitTolerance);
-    EXPECT_NEAR(LogLikelihood(outputs.logits, prompt.tokens), prompt.loglik, kLoglikTolerance);
-    if (fixture_.ddl_variant == "additive") continue;
-    gates.Add(outputs.beta, fixture_.Find(prompt, "beta")->values);
-    gates.Add(outputs.proj, fixture_.Find(prompt, "proj")->values);
-    gates.Add(outputs.v, fixture_.Find(prompt, "v")->values);
-    EXPECT_LE(gates.max(), kGateTolerance);
-  }
-}
+TEST_P(CudaModel, FullForward) { ExpectFullForward(*Load(DType::kF32), fixture_); }
 
-TEST_P(CudaModel, GreedyContinuations) {
-  const auto harness = Load(DType::kF32);
-  for (const GoldenPrompt& prompt : fixture_.prompts) {
-    SCOPED_TRACE(prompt.name);
-    EXPECT_EQ(harness->Greedy(prompt.tokens, prompt.greedy.size()), prompt.greedy);
-  }
-}
+TEST_P(CudaModel, GreedyContinuations) { ExpectGreedyContinuations(*Load(DType::kF32), fixture_); }
 
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) {
@@ -128,7 +105,7 @@ TEST_P(CudaModel, AnyChunkingIsTheFullForward) {
       Errors logits;
       logits.Add(other.logits, full.logits);
       if (dtype == DType::kF32) {
-        EXPECT_LE(logits.max(), kLogitTolerance);
+        EXPECT_LE(logits.max(), kGoldenLogitTolerance);
       } else {
         EXPECT_LE(logits.rms(), kBF16RmsTolerance);
       }

@@ -11,12 +11,13 @@ bundle=$(realpath -m "${1:-$root/build/gpu_bundle.tar.gz}")
 build=$root/build/gpu
 max_bytes=$((60 << 20))
 programs=(tests/gpu/gpu_op_test tests/gpu/gpu_model_test tests/gpu/gpu_step_bench
-  server/deltaserve client/cli/deltactl)
+  server/deltaserve server/libdeltaserve_cuda.so client/cli/deltactl)
 
 # RPATH, not RUNPATH: it also holds for what the libraries need in turn.
 # shellcheck disable=SC2016  # the loader fills in ORIGIN
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DDELTASERVE_CUDA=ON \
-  -DCMAKE_BUILD_RPATH='$ORIGIN/lib' -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags
+  -DCMAKE_BUILD_RPATH='$ORIGIN/lib' -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags \
+  -DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags
 cmake --build "$build" --parallel "$(nproc)" --target gpu_programs deltaserve deltactl
 
 staging=$(mktemp -d)

@@ -5,6 +5,7 @@
 #include "gtest/gtest.h"
 #include "server/service/watchdog.h"
 #include "tests/promises/hanging_backend.h"
+#include "tests/support/failing_backend.h"
 #include "tests/support/fake_health_service.h"
 #include "tests/support/test_engine.h"
 
@@ -40,6 +41,27 @@ TEST(Promise03, HealthFollowsTheSteps) {
   EXPECT_TRUE(loop.WaitUntilIdle(absl::InfiniteDuration()));
   engine.clock().Advance(100 * limit);  // idle is not stalled
   EXPECT_EQ(loop.StalledFor(), 0);
+}
+
+// A lost device is lost for good.
+TEST(Promise03, HealthFollowsTheDevice) {
+  auto owned = std::make_unique<FailingBackend>();
+  FailingBackend& backend = *owned;
+  TestEngine engine(std::move(owned), {GoldenLane("ddl_cc")});
+  EngineLoop& loop = engine.loop();
+  FakeHealthService service;
+  Health health(&service, {"ddl_cc"});
+  const Watchdog watchdog(
+      &health, absl::Milliseconds(1), [&loop] { return loop.status().ok(); }, [](bool) {});
+  EXPECT_TRUE(engine.Run(GreedyRequest({1, 2, 3}, 4))->status().ok());
+  service.Await(true);
+
+  backend.FailAfter(2);
+  EXPECT_EQ(engine.Run(GreedyRequest({1, 2, 3}, 40))->status().code(),
+            absl::StatusCode::kUnavailable);
+  service.Await(false);
+  EXPECT_EQ(engine.TrySubmit(GreedyRequest({1}, 1), std::make_shared<RecordingSink>()).code(),
+            absl::StatusCode::kUnavailable);
 }
 
 }  // namespace

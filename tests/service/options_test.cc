@@ -15,7 +15,9 @@ namespace deltaserve {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::SizeIs;
 using testing::StartsWith;
 
@@ -119,6 +121,8 @@ TEST(OptionsTest, Defaults) {
   EXPECT_EQ(options.listen, "127.0.0.1:50051");
   EXPECT_EQ(options.metrics, "127.0.0.1:9464");
   EXPECT_EQ(options.device, "cpu");
+  EXPECT_THAT(options.cuda_devices, IsEmpty());
+  EXPECT_EQ(options.gpu_memory_utilization, 0.9);
   EXPECT_EQ(options.dtype, "auto");
   EXPECT_EQ(options.threads, 0);
   EXPECT_EQ(options.max_batch_tokens, 512);
@@ -135,6 +139,32 @@ TEST(OptionsTest, Defaults) {
   EXPECT_EQ(options.nanodollars_per_kwh, std::nullopt);
   EXPECT_EQ(options.device_gbytes_per_second, 0);
   EXPECT_EQ(options.device_tflops, 0);
+}
+
+TEST(OptionsTest, DevicesAreNamedOneByOne) {
+  const Options options = ParseWithModel({"--device", "cuda:0,cuda:3"})->options;
+  EXPECT_EQ(options.device, "cuda:0,cuda:3");
+  EXPECT_THAT(options.cuda_devices, ElementsAre(0, 3));
+  for (const char* device : {"cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:0,", "cuda:0,1",
+                             "cpu,cuda:0", "cuda:0,cpu", "gpu", ""}) {
+    EXPECT_THAT(ErrorOf(ParseWithModel({"--device", device})), StartsWith("--device: ")) << device;
+  }
+  EXPECT_THAT(ErrorOf(ParseWithModel({"--device", "cuda:1,cuda:0,cuda:1"})),
+              HasSubstr("cuda:1 is given twice"));
+  EXPECT_EQ(ParseWithModel({"--device", "auto"})->options.device, "auto");
+}
+
+TEST(OptionsTest, AGpuHasDefaultsOfItsOwn) {
+  const Options gpu = ParseWithModel({"--device", "cuda:1"})->options;
+  EXPECT_EQ(gpu.max_batch_tokens, 2048);
+  EXPECT_EQ(gpu.max_sequences, 256);
+  EXPECT_EQ(gpu.kv_cache_tokens, 0);
+  const Options said =
+      ParseWithModel({"--device=cuda:1", "--max-sequences=8", "--kv-cache-tokens=100"})->options;
+  EXPECT_EQ(said.max_sequences, 8);
+  EXPECT_EQ(said.kv_cache_tokens, 100);
+  // What --device=auto comes to: the last one counts.
+  EXPECT_EQ(ParseWithModel({"--device=auto", "--device=cpu"})->options.device, "cpu");
 }
 
 TEST(OptionsTest, PricesAreExactDecimals) {
@@ -218,6 +248,8 @@ TEST(OptionsTest, BadFlagsAreNamed) {
       {"watchdog-seconds", "0"},
       {"drain-seconds", "-1"},
       {"device", "tpu"},
+      {"gpu-memory-utilization", "0"},
+      {"gpu-memory-utilization", "1.1"},
       {"dtype", "fp16"},
       {"log-level", "loud"},
       {"listen", "nowhere"},

@@ -48,7 +48,7 @@ TEST(CostMetricsTest, TimeMoneyAndEnergy) {
   CostMeter meter({.per_device_hour = 3600 * kSecond, .per_kwh = std::nullopt}, energy, 0);
   meter.AddModel("m", {});
   meter.AddTenant("acme");
-  const CostMetrics metrics(meter, clock);
+  const CostMetrics metrics({{"cpu", &meter}}, clock);
   meter.EndOverhead(2 * kSecond);
   *energy.microjoules = 5'000'000;
   Step(meter, 3 * kSecond, 7 * kSecond);
@@ -77,10 +77,26 @@ TEST(CostMetricsTest, WhatIsNotKnownIsNotShown) {
   NoEnergyCounter energy;
   const FixedClock clock;
   CostMeter meter({}, energy, 0);
-  const std::string text = Scrape(CostMetrics(meter, clock));
+  const std::string text = Scrape(CostMetrics({{"cpu", &meter}}, clock));
   EXPECT_THAT(text, HasSubstr("device_seconds_total"));
   EXPECT_THAT(text, Not(HasSubstr("usd")));
   EXPECT_THAT(text, Not(HasSubstr("joules")));
+}
+
+TEST(CostMetricsTest, SeveralDevicesAreNamed) {
+  NoEnergyCounter no_energy;
+  FixedClock clock;
+  CostMeter first({}, no_energy, 0), second({}, no_energy, 0);
+  second.EndOverhead(kSecond);
+  clock.now = 3 * kSecond;
+  const std::string text = Scrape(CostMetrics({{"cuda:0", &first}, {"cuda:1", &second}}, clock));
+  for (const char* line : {
+           R"(deltaserve_device_seconds_total{state="overhead",device="cuda:0"} 3)",
+           R"(deltaserve_device_seconds_total{state="overhead",device="cuda:1"} 1)",
+           R"(deltaserve_device_seconds_total{state="idle",device="cuda:1"} 2)",
+       }) {
+    EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
+  }
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ TEST(NvmlDeviceTest, TellsEnergyUtilizationAndMemory) {
 
 TEST(NvmlDeviceTest, ItsMetrics) {
   const auto device = NvmlDevice::Open(0, FAKE_NVML_LIBRARY);
-  const auto families = DeviceMetrics(**device).Collect();
+  const auto families = DeviceMetrics({{"cuda:0", device->get()}}).Collect();
   ASSERT_EQ(families.size(), 2u);
   EXPECT_EQ(families[0].name, "deltaserve_device_utilization_ratio");
   EXPECT_EQ(families[0].type, prometheus::MetricType::Gauge);
@@ -50,7 +50,7 @@ TEST(NvmlDeviceTest, WhatADeviceDoesNotMeasureIsAbsent) {
   EXPECT_EQ((*device)->Read(), std::nullopt);
   EXPECT_EQ((*device)->Utilization(), std::nullopt);
   EXPECT_FALSE((*device)->ReadMemory().has_value());
-  EXPECT_TRUE(DeviceMetrics(**device).Collect().empty());
+  EXPECT_TRUE(DeviceMetrics({{"cuda:0", device->get()}}).Collect().empty());
 }
 
 TEST(NvmlDeviceTest, WithoutTheLibrary) {
