@@ -9,22 +9,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/cli/bench_command_line.h"
+#include "client/cli/command_options.h"
 
 namespace deltaserve::cli {
 namespace {
-
-// CLI11 splits the command line and writes the help. What values mean is decided here: its own
-// conversions read "010" as eight and "{}" as nothing.
-using Handler = std::function<void(const std::string& value)>;
-
-// A lone "++" means something to CLI11 wherever it is not an option's value. It goes past it in
-// this disguise.
-constexpr char kPlusPlus[] = "\x01++";
-
-// Thrown by a Handler: why it does not take the value.
-struct BadValue {
-  std::string why;
-};
 
 // The command line in the making: the requests of all commands, of which one is used.
 struct Draft {
@@ -35,37 +24,14 @@ struct Draft {
   v1::GetModelRequest model;
   v1::GetUsageRequest usage;
   CommandLine::AddKey key;
+  CommandLine::Bench bench;
   CommandLine::Cost cost;
   CommandLine::CheckHealth health;
   bool has_prompt = false;  // as text, ids or a file
 };
 
-template <typename T>
-T ParseNumber(absl::string_view text) {
-  T number;
-  if constexpr (std::is_same_v<T, float>) {
-    if (!absl::SimpleAtof(text, &number)) throw BadValue{absl::StrCat(text, " is not a number")};
-  } else if (!absl::SimpleAtoi(text, &number)) {
-    throw BadValue{absl::StrCat(text, " is not an integer in range")};
-  }
-  return number;
-}
-
 void ParseIds(const std::string& list, google::protobuf::RepeatedField<int32_t>* ids) {
   for (absl::string_view id : absl::StrSplit(list, ',')) ids->Add(ParseNumber<int32_t>(id));
-}
-
-CLI::Option* AddOption(CLI::App& command, const std::string& name, const std::string& value_name,
-                       const std::string& help, Handler handle) {
-  const auto handle_all = [name, handle](const std::vector<std::string>& values) {
-    try {
-      for (const std::string& value : values) handle(value == kPlusPlus ? "++" : value);
-    } catch (const BadValue& bad) {
-      throw CLI::ValidationError(name, bad.why);
-    }
-    return true;
-  };
-  return command.add_option(name, handle_all, help)->option_text(value_name);
 }
 
 CLI::Option* AddRepeatable(CLI::App& command, const std::string& name,
@@ -266,14 +232,6 @@ CLI::App& AddUsage(CLI::App& app, Draft& draft) {
   return command;
 }
 
-int64_t ParseCount(absl::string_view text, int64_t least, int64_t most) {
-  const int64_t count = ParseNumber<int64_t>(text);
-  if (count < least || count > most) {
-    throw BadValue{absl::StrCat(count, " is not in ", least, " to ", most)};
-  }
-  return count;
-}
-
 CLI::App& AddCost(CLI::App& app, Draft& draft) {
   // Of callers, each a thread, and of tokens.
   constexpr int64_t kMostCallers = 1024;
@@ -372,6 +330,8 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   const CLI::App& usage = AddUsage(app, draft);
   const CLI::App& cost = AddCost(app, draft);
   const CLI::App& health = AddHealth(app, draft);
+  CLI::App& bench = AddBench(app, draft.bench);
+  AddConnectionOptions(bench, draft.line);
   const CLI::App& add_key = AddKeys(app, draft);
   std::string topic;
   const CLI::App& help = *app.add_subcommand("help", "Explain a command");
@@ -412,6 +372,7 @@ std::variant<CommandLine, EarlyExit> ParseCommandLine(std::vector<std::string> a
   if (usage) draft.line.request = std::move(draft.usage);
   if (cost) draft.line.request = std::move(draft.cost);
   if (health) draft.line.request = std::move(draft.health);
+  if (bench) draft.line.request = std::move(draft.bench);
   if (add_key) draft.line.request = std::move(draft.key);
   if ((generate || score || tokenize) && !draft.has_prompt) draft.line.text_path = "-";
   return std::move(draft.line);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "client/cli/bench_load.h"
 #include "client/cli/cost_measurement.h"
 #include "deltaserve/v1/admin.pb.h"
 #include "deltaserve/v1/inference.pb.h"
@@ -27,6 +28,12 @@ struct CommandLine {
     v1::KeysFile::Tenant tenant;
     bool admin = false;
   };
+  // Puts a load on the server and measures how it bears it.
+  struct Bench {
+    BenchLoad load;
+    std::string prompts_path;  // of texts, one a line; empty: random ids
+    std::string html_path;     // of a page with plots; empty: none
+  };
   // Measures what tokens cost, by many calls.
   struct Cost {
     std::vector<std::string> models;  // none: all
@@ -39,7 +46,7 @@ struct CommandLine {
   };
   using Request = std::variant<v1::GenerateRequest, v1::ScoreRequest, v1::TokenizeRequest,
                                v1::ListModelsRequest, v1::GetModelRequest, v1::GetUsageRequest,
-                               AddKey, Cost, CheckHealth>;
+                               AddKey, Bench, Cost, CheckHealth>;
 
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::InfiniteDuration();

@@ -1,13 +1,18 @@
 #include "client/cli/commands.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "auth/keys_file.h"
+#include "client/cli/bench_html.h"
+#include "client/cli/bench_load.h"
+#include "client/cli/bench_report.h"
 #include "client/cli/cost_measurement.h"
 #include "client/cli/cost_output.h"
 #include "client/cli/cost_plot.h"
 #include "client/cli/json_output.h"
+#include "client/cli/prompt_source.h"
 #include "client/cli/text_output.h"
 #include "client/cli/usage_output.h"
 
@@ -79,6 +84,39 @@ class Runner {
       PrintText(table, out_);
     }
     return absl::OkStatus();
+  }
+
+  absl::Status operator()(const CommandLine::Bench& command) {
+    BenchLoad load = command.load;
+    if (!command.prompts_path.empty()) {
+      absl::StatusOr<std::vector<std::string>> prompts = ReadPrompts(command.prompts_path);
+      if (!prompts.ok()) return prompts.status();
+      load.prompts = *std::move(prompts);
+    }
+    CallOptions options = options_;  // of each call; one that hangs must not hang the whole
+    options.timeout = std::min(options.timeout, absl::Minutes(10));
+    const absl::StatusOr<BenchRun> run =
+        RunBench(client_, load, options, [this](const BenchProgress& progress) {
+          notes_ << ProgressLine(progress) << std::endl;  // as it comes
+        });
+    if (!run.ok()) return run.status();
+    const BenchReport report = Summarize(load, *run);
+    // Before the page, so that nothing is lost where that fails.
+    if (json_) {
+      out_ << Dump(ToJson(report)) << '\n';
+    } else {
+      PrintBench(report, out_);
+    }
+    if (!command.html_path.empty()) {
+      if (absl::Status status = WriteBenchPage(report, command.html_path); !status.ok()) {
+        return status;
+      }
+    }
+    if (report.ok > 0) return absl::OkStatus();
+    for (const BenchCall& call : run->calls) {
+      if (!call.status.ok()) return call.status;
+    }
+    return absl::CancelledError("no call was counted");
   }
 
   absl::Status operator()(const CommandLine::Cost& command) {

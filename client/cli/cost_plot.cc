@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/cost_output.h"
+#include "client/cli/plot_scale.h"
 
 namespace deltaserve::cli {
 namespace {
@@ -119,16 +120,6 @@ class Canvas {
   const std::unique_ptr<cairo_surface_t, void (*)(cairo_surface_t*)> surface_;
   const std::unique_ptr<cairo_t, void (*)(cairo_t*)> cairo_;
 };
-
-// 1, 2 or 5 times a power of ten, so that some five of them reach `most`.
-double GridStep(double most) {
-  const double rough = most / 5;
-  const double power = std::pow(10, std::floor(std::log10(rough)));
-  for (const double digit : {1.0, 2.0, 5.0}) {
-    if (digit * power >= rough) return digit * power;
-  }
-  return 10 * power;
-}
 
 // Additive models are grey, the others have colours.
 std::vector<Color> ColorsOf(const CostReport& report) {

@@ -10,6 +10,7 @@
 //             [token], proj and v[layer][sublayer][token][channel]; sublayer 0 is attention.
 //   tokenize  token_ids, pieces
 //   models    models: a list of every field of v1::Model
+//   bench     what client/cli/bench_report.h says
 //   cost      what client/cli/cost_output.h says
 #ifndef DELTASERVE_CLIENT_CLI_JSON_OUTPUT_H_
 #define DELTASERVE_CLIENT_CLI_JSON_OUTPUT_H_

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace deltaserve::cli {
 namespace {
@@ -76,6 +77,16 @@ absl::Status ReadPrompt(std::istream& standard_input, CommandLine& command) {
     std::visit(SetText{*std::move(text)}, command.request);
   }
   return std::visit(CheckTexts(), command.request);
+}
+
+absl::StatusOr<std::vector<std::string>> ReadPrompts(const std::string& path) {
+  std::ifstream file(path);
+  const absl::StatusOr<std::string> text = ReadAll(file, path);
+  if (!text.ok()) return text.status();
+  if (absl::Status status = CheckUtf8(path, *text); !status.ok()) return status;
+  std::vector<std::string> prompts = absl::StrSplit(*text, '\n', absl::SkipEmpty());
+  if (prompts.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " has no prompts"));
+  return prompts;
 }
 
 }  // namespace deltaserve::cli
