@@ -37,8 +37,9 @@ int main(int argc, char** argv) {
 
   const cli::Interrupt interrupt;
   // What a load test sees refused must not be hidden by another attempt.
-  const bool retry = !std::holds_alternative<cli::CommandLine::Bench>(command.request);
-  const Client client = Client::Connect(command.address, {.retry = retry});
+  ClientOptions options;
+  options.retry = !std::holds_alternative<cli::CommandLine::Bench>(command.request);
+  const Client client = Client::Connect(command.address, options);
   const absl::Status status =
       cli::RunCommand(command, client, interrupt.token(), *key, std::cout, std::cerr);
   if (!status.ok()) cli::PrintError(status, std::cerr);
