@@ -75,6 +75,7 @@ absl::StatusOr<StepResults> Engine::Run(StepBatch& batch) {
     results.proj = take(outputs.proj, outputs.proj.dim(2));
     results.v = take(outputs.v, outputs.v.dim(2));
   }
+  RETURN_IF_ERROR(backend_->Synchronize());
   return results;
 }
 
