@@ -66,6 +66,18 @@ void AddConnectionOptions(CLI::App& command, CommandLine& line) {
   AddOption(command, "--key-file", "PATH",
             "Your API key is in here (default: in $DELTASERVE_API_KEY, if anywhere)",
             [&line](const std::string& value) { line.key_path = value; });
+  const auto add_tls = [&](const char* name, std::string ClientTlsFiles::*file, const char* help) {
+    AddOption(command, name, "PATH", help, [&line, file](const std::string& value) {
+      if (!line.tls) line.tls.emplace();
+      (*line.tls).*file = value;
+    });
+  };
+  command.add_flag_callback(
+      "--tls", [&line] { line.tls = line.tls.value_or(ClientTlsFiles()); },
+      "Connect with TLS, to a server that an authority known to gRPC vouches for");
+  add_tls("--tls-ca", &ClientTlsFiles::ca, "With TLS, to a server of this authority (PEM)");
+  add_tls("--tls-cert", &ClientTlsFiles::cert, "With TLS, showing this certificate (PEM)");
+  add_tls("--tls-key", &ClientTlsFiles::key, "Its private key (PEM)");
   command.add_flag("--json", line.json, "Print one JSON object");
 }
 

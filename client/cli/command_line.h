@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "client/cli/bench_load.h"
 #include "client/cli/cost_measurement.h"
+#include "client/cpp/tls_credentials.h"
 #include "deltaserve/v1/admin.pb.h"
 #include "deltaserve/v1/inference.pb.h"
 #include "deltaserve/v1/keys.pb.h"
@@ -50,6 +51,8 @@ struct CommandLine {
 
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::InfiniteDuration();
+  // The connection has TLS, with these files; unset: none.
+  std::optional<ClientTlsFiles> tls;
   bool json = false;
   bool csv = false;
   // Where the caller's key is to be read from; unset: from the environment.

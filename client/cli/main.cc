@@ -35,10 +35,19 @@ int main(int argc, char** argv) {
     return cli::kExitUsage;
   }
 
-  const cli::Interrupt interrupt;
-  // What a load test sees refused must not be hidden by another attempt.
   ClientOptions options;
+  // What a load test sees refused must not be hidden by another attempt.
   options.retry = !std::holds_alternative<cli::CommandLine::Bench>(command.request);
+  if (command.tls) {
+    const auto credentials = MakeTlsCredentials(*command.tls);
+    if (!credentials.ok()) {
+      std::cerr << "deltactl: --tls: " << credentials.status().message() << '\n';
+      return cli::kExitUsage;
+    }
+    options.credentials = *credentials;
+  }
+
+  const cli::Interrupt interrupt;
   const Client client = Client::Connect(command.address, options);
   const absl::Status status =
       cli::RunCommand(command, client, interrupt.token(), *key, std::cout, std::cerr);

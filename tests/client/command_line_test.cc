@@ -277,5 +277,15 @@ TEST(CommandLineTest, NoCommandAtAllIsBadUsageAndShowsTheHelp) {
   EXPECT_THAT(exit.message, HasSubstr("generate"));
 }
 
+TEST(CommandLineTest, TlsIsAskedForByAnyOfItsOptions) {
+  EXPECT_FALSE(Parsed({"models"}).tls.has_value());
+  EXPECT_EQ(Parsed({"models", "--tls"}).tls->ca, "");
+  const auto line = Parsed(
+      {"models", "--tls-ca", "ca.pem", "--tls-cert", "me.pem", "--tls-key", "me.key", "--tls"});
+  EXPECT_EQ(line.tls->ca, "ca.pem");
+  EXPECT_EQ(line.tls->cert, "me.pem");
+  EXPECT_EQ(line.tls->key, "me.key");
+}
+
 }  // namespace
 }  // namespace deltaserve::cli

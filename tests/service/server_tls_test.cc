@@ -13,6 +13,8 @@
 #include <string>
 #include <thread>
 
+#include "client/cpp/client.h"
+#include "client/cpp/tls_credentials.h"
 #include "deltaserve/v1/admin.grpc.pb.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
 #include "server/service/admin_service.h"
@@ -118,6 +120,26 @@ TEST_F(ServerTlsTest, ACallersCertificateMustBeOfTheAuthority) {
   EXPECT_EQ(CallAdmin(Caller(ca_, stranger)), kRefused);
   EXPECT_EQ(Call(Caller(ca_)), kRefused);
   EXPECT_EQ(CallAdmin(Caller(ca_)), kRefused);
+}
+
+TEST_F(ServerTlsTest, TheClientLibraryConnects) {
+  Start({.cert = stem_ + ".pem", .key = stem_ + ".key", .client_ca = ca_.cert()});
+  const std::string caller = ca_.Issue("caller");
+  const auto status_with = [this](const ClientTlsFiles& files) {
+    auto credentials = MakeTlsCredentials(files);
+    if (!credentials.ok()) return credentials.status();
+    return Client::Connect(server_->address(), {.credentials = *credentials, .retry = false})
+        .CheckHealth();
+  };
+  const ClientTlsFiles good = {.ca = ca_.cert(), .cert = caller + ".pem", .key = caller + ".key"};
+  EXPECT_TRUE(status_with(good).ok()) << status_with(good);
+  EXPECT_TRUE(absl::IsUnavailable(status_with({.ca = ca_.cert()})));
+  ClientTlsFiles files = good;
+  files.ca = dir_ / "nowhere";
+  EXPECT_THAT(std::string(status_with(files).message()), HasSubstr(files.ca));
+  files = good;
+  files.key = "";
+  EXPECT_TRUE(absl::IsInvalidArgument(status_with(files)));
 }
 
 TEST_F(ServerTlsTest, ANewCertificateIsUsedWithoutARestart) {
