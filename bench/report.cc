@@ -94,17 +94,19 @@ Json ServerRows(const Options& options, const Results& results) {
     for (const auto& [streams, rounds] : result.streams) {
       std::vector<double> rates, times;
       for (const ServerResult::Round& round : rounds) {
-        rates.push_back(round.tokens_per_s);
+        if (round.tokens_per_s) rates.push_back(*round.tokens_per_s);
         times.push_back(round.time_to_first_token_ms);
       }
-      const double rate = Median(std::move(rates));
       const Cell* decode = DecodeCell(engine, streams);
-      Json prompt_ms, of_engine;
+      Json rate, prompt_ms, of_engine;
+      if (!rates.empty()) rate = Median(std::move(rates));
       if (engine != nullptr) {
         prompt_ms =
             MedianOver(engine->prompt, [](const auto& round) { return round.seconds * 1e3; });
       }
-      if (decode != nullptr) of_engine = rate / TokensPerSecond(*decode).get<double>();
+      if (decode != nullptr && !rate.is_null()) {
+        of_engine = rate.get<double>() / TokensPerSecond(*decode).get<double>();
+      }
       rows.push_back({{"residual", Name(result.kind)},
                       {"dtype", Name(options.dtype)},
                       {"streams", streams},

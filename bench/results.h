@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "bench/bench_model.h"
@@ -33,8 +34,8 @@ struct EngineResult {
 
 struct ServerResult {
   struct Round {
-    double tokens_per_s = 0;            // of all streams, while all of them generate
-    double time_to_first_token_ms = 0;  // the median over the streams
+    std::optional<double> tokens_per_s;  // of all streams, while all of them generate
+    double time_to_first_token_ms = 0;   // the median over the streams
   };
   ResidualKind kind = ResidualKind::kAdditive;
   std::map<int64_t, std::vector<Round>> streams;  // by their number

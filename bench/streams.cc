@@ -69,17 +69,17 @@ absl::StatusOr<StreamsReport> Summarize(const std::vector<StreamRecord>& records
     end = std::min(end, record.arrivals.back().seconds);
     times_to_first_token.push_back(record.arrivals.front().seconds - record.called_at);
   }
-  if (end <= begin) {
-    return absl::FailedPreconditionError("the first stream had ended before the last one began");
-  }
+  StreamsReport report;
+  report.time_to_first_token_s = Median(std::move(times_to_first_token));
+  if (end <= begin) return report;
   int64_t tokens = 0;
   for (const StreamRecord& record : records) {
     for (const Arrival& arrival : record.arrivals) {
       if (arrival.seconds > begin && arrival.seconds <= end) tokens += arrival.tokens;
     }
   }
-  return StreamsReport{static_cast<double>(tokens) / (end - begin),
-                       Median(std::move(times_to_first_token))};
+  report.tokens_per_s = static_cast<double>(tokens) / (end - begin);
+  return report;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "client/cpp/client.h"
@@ -20,13 +21,14 @@ struct StreamsOptions {
 
 struct StreamsReport {
   // From when the last stream has its first token until the first one has its last: while all of
-  // them generate and none is in its prompt.
-  double tokens_per_s = 0;
+  // them generate and none is in its prompt. Absent where they never did, as with a tiny model
+  // whose first stream has ended before the last one begins.
+  std::optional<double> tokens_per_s;
   double time_to_first_token_s = 0;  // from the call; the median over the streams
 };
 
 // Calls `while_running` now and then. The first error of a stream is that of the run; so is a
-// stream that gives fewer tokens than asked for, and streams that never all generate at once.
+// stream that gives fewer tokens than asked for.
 absl::StatusOr<StreamsReport> RunStreams(const Client& client, const StreamsOptions& options,
                                          const std::function<void()>& while_running);
 

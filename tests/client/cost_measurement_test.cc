@@ -176,13 +176,14 @@ TEST_F(CostMeasurementTest, SoManyRequestsAreUnderWayAtOnce) {
 
 class FullBatchTest : public CostMeasurementTest {
  protected:
-  // The second call lasts until a third one shows that the first caller goes on.
+  // The first call lasts until there is a second one, so that these are the two callers' first; the
+  // second until a third one shows that the first caller goes on.
   grpc::Status Answer(grpc::ServerContext& context, const v1::GenerateRequest& request,
                       v1::GenerateResponse& response) override {
     MutexLock lock(&mutex_);
     const int64_t number = ++answered_;
     changed_.NotifyAll();
-    if (number == 2) changed_.Wait(&mutex_, [this] { return answered_ >= 3; });
+    if (number <= 2) changed_.Wait(&mutex_, [this, number] { return answered_ > number; });
     FillUsage(request, response);
     // What does not count may cost what it likes.
     if (number >= 3) response.mutable_usage()->mutable_prefill()->set_device_seconds(1e9);
