@@ -157,7 +157,9 @@ TEST_F(CudaServerTest, ACudaErrorIsTerminalAndClean) {
   unsetenv("DELTASERVE_EMULATED_FAULTY_GRAPH");
   ASSERT_TRUE(server.ok()) << server.status();
   // Another attempt would count as another request.
-  const Client client = Client::Connect(server->address(), {.retry = false});
+  ClientOptions options;
+  options.retry = false;
+  const Client client = Client::Connect(server->address(), options);
   v1::GenerateRequest request;
   request.mutable_token_ids()->add_ids(1);
   request.set_max_tokens(50);
