@@ -186,8 +186,9 @@ std::string TokensLine(const BenchLoad& load) {
 }
 
 std::string ProgressLine(const BenchProgress& progress) {
-  return absl::StrFormat("%s%.0f s: %d calls, %d failed, %d under way, %.1f tokens/s",
-                         progress.seconds < 0 ? "warming up, " : "", progress.seconds,
+  const std::string when =
+      progress.seconds < 0 ? "warming up" : absl::StrFormat("%.0f s", progress.seconds);
+  return absl::StrFormat("%s: %d calls, %d failed, %d under way, %.1f tokens/s", when,
                          progress.ended, progress.failed, progress.in_flight,
                          progress.tokens_per_second);
 }

@@ -70,9 +70,9 @@ class BenchLoadTest : public ::testing::Test {
     return run.ok() ? *std::move(run) : BenchRun();
   }
 
+  std::atomic<int> num_calls_ = 0, under_way_ = 0, most_under_way_ = 0;
   FakeServer server_;
   FakeInferenceService& service_ = server_.service;
-  std::atomic<int> num_calls_ = 0, under_way_ = 0, most_under_way_ = 0;
 };
 
 TEST_F(BenchLoadTest, AClosedLoopMakesTheCallsAskedForAndNoMoreAtOnce) {

@@ -57,6 +57,8 @@ class CostMeasurementTest : public testing::Test {
     };
   }
 
+  void TearDown() override { server_.Shutdown(); }
+
   static bool IsWarmUp(const v1::GenerateRequest& request) {
     return request.token_ids().ids_size() == 1 && request.max_tokens() == 2;
   }

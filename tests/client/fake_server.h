@@ -74,8 +74,13 @@ struct FakeInferenceService final : v1::InferenceService::Service {
 // `service` on a free port of loopback, from when its address is first asked for while this lives.
 class FakeServer {
  public:
-  ~FakeServer() {
-    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
+  ~FakeServer() { Shutdown(); }
+
+  // Ends what is left and its threads: before that goes which the service's answers use.
+  void Shutdown() {
+    if (server_ == nullptr) return;
+    server_->Shutdown(std::chrono::system_clock::now());
+    server_.reset();
   }
 
   const std::string& address() {
