@@ -57,7 +57,8 @@ absl::StatusOr<ServerProcess> Serve(std::vector<std::string> more) {
   const std::string demo = DELTASERVE_SOURCE_DIR "/models/demo/";
   std::vector<std::string> flags = {"--model",  absl::StrCat("demo=", demo, "ddl_cc_ec"),
                                     "--model",  absl::StrCat("plain=", demo, "additive"),
-                                    "--device", device == nullptr ? "cpu" : device};
+                                    "--device", device == nullptr ? "cpu" : device,
+                                    "--dtype",  "fp32"};  // the reference has no bf16
   flags.insert(flags.end(), more.begin(), more.end());
   return ServerProcess::Start(flags);
 }
