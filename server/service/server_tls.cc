@@ -27,4 +27,10 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeTlsServerCredential
   return tls::TlsServerCredentials(options);
 }
 
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const TlsFiles& files) {
+  if (files.cert.empty()) return grpc::InsecureServerCredentials();
+  return MakeTlsServerCredentials(files);
+}
+
 }  // namespace deltaserve

@@ -16,6 +16,10 @@ namespace deltaserve {
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeTlsServerCredentials(
     const TlsFiles& files);
 
+// The same; without a certificate, plain text for any caller.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const TlsFiles& files);
+
 }  // namespace deltaserve
 
 #endif  // DELTASERVE_SERVER_SERVICE_SERVER_TLS_H_
