@@ -1,4 +1,4 @@
-// The end of gRPC's callback calls as ThreadSanitizer should see it; abseil_locks.cc says how and
+// The end of gRPC's callback calls as ThreadSanitizer should see it; abseil_order.cc says how and
 // why.
 //
 // A call counts down two atomics, one until it may be told that it was cancelled and one until it

@@ -1,4 +1,4 @@
-// gRPC's completions as ThreadSanitizer should see them; abseil_locks.cc says how and why.
+// gRPC's completions as ThreadSanitizer should see them; abseil_order.cc says how and why.
 //
 // What a call was given comes back with its tag, on another thread: inside gRPC by atomics that
 // ThreadSanitizer does not see. Only that order is told, from the start of a batch to its end.

@@ -1,16 +1,21 @@
-// Abseil's locks as ThreadSanitizer should see them, linked into every program that it watches.
+// Abseil's locks and counts of references as ThreadSanitizer should see them, linked into every
+// program that it watches.
 //
 // Debian's gRPC and Abseil are not built for ThreadSanitizer, and Abseil's locks are its own, not
 // those of pthreads. They order what gRPC hands from one thread to another; ThreadSanitizer, which
 // sees nothing of it, would report races where there are none. A program's functions come before
-// those of its shared libraries, and so these stand before Abseil's, also for gRPC: they call them,
-// and say what they order. No race is hidden thereby that a lock does not prevent.
+// those of its shared libraries, and so these stand before Abseil's, also for gRPC: they do the
+// same, and what they order is seen. No race is hidden thereby that a lock or a count does not
+// prevent.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 
 #include "absl/base/config.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 
 namespace absl {
@@ -73,6 +78,13 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
   const bool timed_out = wait(this, mutex, deadline);
   __tsan_acquire(mutex);
   return timed_out;
+}
+
+// In place of Abseil's, which does the same where nothing is seen of the count: copies share a
+// representation, and whoever drops the last of them frees it.
+void Status::UnrefNonInlined(uintptr_t rep) {
+  status_internal::StatusRep* const shared = RepToPointer(rep);
+  if (shared->ref.fetch_sub(1, std::memory_order_acq_rel) == 1) delete shared;
 }
 
 ABSL_NAMESPACE_END
