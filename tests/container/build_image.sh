@@ -23,13 +23,7 @@ b() { buildah --storage-driver vfs --root "$work/storage" --runroot "$work/run" 
 
 if [ ! -f "$base_tar" ]; then
   rm -rf "$work/base"
-  # Packages come from where this machine gets its own.
-  apt-get update --quiet
-  sources=$(apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' \
-    'Created-By: Packages' 'Origin: Debian' | grep ' bookworm' | sort --unique)
-  mirror=$(awk '$3 == "bookworm" { print $2; exit }' <<<"$sources")
-  debootstrap --variant=minbase bookworm "$work/base" "$mirror"
-  echo "$sources" >"$work/base/etc/apt/sources.list"
+  tests/container/make_debian.sh "$work/base"
   # As the slim images are: without package files, and documentation kept out from here on.
   rm -rf "$work/base"/var/cache/apt/* "$work/base"/var/lib/apt/lists/*
   cat >"$work/base/etc/dpkg/dpkg.cfg.d/slim" <<'SLIM'
