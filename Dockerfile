@@ -1,8 +1,11 @@
 # Images of the server. docs/deploying.md tells how to run them.
 #
 #   docker build --target cpu --build-arg MODELS=demo -t deltaserve:cpu .
+#   docker build --target cuda -t deltaserve:cuda .
 #
 # BASE_IMAGE  a Debian 12; what is built in it runs in it
+# CUDA_IMAGE  of the target cuda: an image with the CUDA 13 toolkit in /usr/local/cuda; nothing else of
+#             it is used. A machine that has the toolkit may stand in: --build-context toolkit=/
 # MODELS      "none": they are mounted at /models; "demo": the demo model is in the image
 # VERSION, REVISION  for the labels
 #
@@ -10,17 +13,31 @@
 #
 #   DESTDIR=$PWD/stage cmake --install build/release --component server --strip --prefix /opt/deltaserve
 #   docker build --target cpu --build-context build=stage -t deltaserve:cpu .
+#
+# So may one with CUDA, as --build-context build-cuda=stage, for the target cuda.
 
 ARG BASE_IMAGE=debian:12-slim
+ARG CUDA_IMAGE=nvidia/cuda:13.0.1-devel-ubuntu22.04
 ARG MODELS=none
 
-FROM ${BASE_IMAGE} AS build
+FROM ${BASE_IMAGE} AS source
 WORKDIR /source
 COPY deploy/install_packages.sh deploy/
 RUN deploy/install_packages.sh
 COPY . .
+
+FROM source AS build
 RUN cmake --preset release \
       -DDELTASERVE_CUDA=OFF -DDELTASERVE_BUILD_TESTS=OFF -DDELTASERVE_BUILD_BENCH=OFF \
+    && cmake --build --preset release --target deltaserve deltactl \
+    && cmake --install build/release --component server --strip --prefix /opt/deltaserve
+
+FROM ${CUDA_IMAGE} AS toolkit
+
+FROM source AS build-cuda
+COPY --from=toolkit /usr/local/cuda /usr/local/cuda
+RUN cmake --preset release \
+      -DDELTASERVE_CUDA=ON -DDELTASERVE_BUILD_TESTS=OFF -DDELTASERVE_BUILD_BENCH=OFF \
     && cmake --build --preset release --target deltaserve deltactl \
     && cmake --install build/release --component server --strip --prefix /opt/deltaserve
 
@@ -32,7 +49,7 @@ COPY models/demo/ddl_cc_ec /models/demo
 
 FROM models-${MODELS} AS models
 
-FROM ${BASE_IMAGE} AS cpu
+FROM ${BASE_IMAGE} AS runtime
 RUN apt-get -o Acquire::Retries=3 update \
     && DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install \
       --yes --no-install-recommends \
@@ -41,7 +58,6 @@ RUN apt-get -o Acquire::Retries=3 update \
       libsqlite3-0 libssl3 libstdc++6 \
     && rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \
     && install -d -o 65532 -g 65532 /var/lib/deltaserve
-COPY --from=build /opt/deltaserve/bin/ /usr/local/bin/
 COPY --from=models /models /models
 COPY LICENSE /usr/local/share/doc/deltaserve/
 COPY deploy/container/server.textproto /etc/deltaserve/
@@ -63,3 +79,14 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["/usr/local/bin/deltactl", "health", "--timeout", "4"]
 ENTRYPOINT ["/usr/local/bin/deltaserve", "--config", "/etc/deltaserve/server.textproto"]
+
+FROM runtime AS cpu
+COPY --from=build /opt/deltaserve/bin/ /usr/local/bin/
+
+FROM runtime AS cuda
+COPY --from=build-cuda /opt/deltaserve/bin/ /usr/local/bin/
+COPY --from=build-cuda /opt/deltaserve/lib/ /usr/local/lib/
+# The run-time library of CUDA is linked in; the driver comes from the machine.
+COPY --from=toolkit /usr/local/cuda/lib64/libcublasLt.so.13 /usr/local/lib/
+COPY deploy/container/server_cuda.textproto /etc/deltaserve/server.textproto
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

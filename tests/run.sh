@@ -165,13 +165,19 @@ test_deploy() {
     tests/deploy --build build/release
 }
 
-# The image of the release build, built and run for real. Root alone can unpack and enter it.
+# The images of the release build, built and run for real; that of CUDA where the build has it. Root
+# alone can unpack and enter them.
 test_container() {
   venv build/venv-deploy tests/deploy/requirements.txt
   local as_root=()
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  local targets=cpu tests=(tests/container/cpu_image_test.py)
+  if [ -e build/release/server/libdeltaserve_cuda.so ]; then
+    targets+=,cuda
+    tests+=(tests/container/cuda_image_test.py)
+  fi
   "${as_root[@]}" build/venv-deploy/bin/python -B -m pytest -p no:cacheprovider \
-    --junitxml="$results/container.xml" tests/container --build build/release
+    --junitxml="$results/container.xml" "${tests[@]}" --build build/release --targets "$targets"
 }
 
 # --- The run.

@@ -1,6 +1,5 @@
 """Builds the `cpu` target for real, runs its server confined as in a cluster, and calls it."""
 
-import json
 import os
 import subprocess
 import time
@@ -9,25 +8,13 @@ import pytest
 
 from container import Container, json_of
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 MAX_ADDED_BYTES = 120e6
 MAX_START_SECONDS = 2
 
 
 @pytest.fixture(scope="module")
-def build(request):
-    return request.config.getoption("--build")
-
-
-@pytest.fixture(scope="module")
-def image(build):
-    """What build_image.sh prints, and the image's configuration as `config`."""
-    printed = subprocess.run([os.path.join(HERE, "build_image.sh"), "cpu", build],
-                             stdout=subprocess.PIPE, text=True, check=True).stdout
-    built = dict(line.split("=", 1) for line in printed.splitlines())
-    with open(built["description"], encoding="utf-8") as file:
-        built["config"] = json.load(file)["Docker"]["config"]
-    return built
+def image(images):
+    return images["cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +34,7 @@ def deltactl(build, server):
 def test_the_image_is_small(image):
     size = int(subprocess.run(["du", "-s", "--block-size=1", image["root"]], text=True, check=True,
                               stdout=subprocess.PIPE).stdout.split()[0])
-    added = size - int(image["base_bytes"])
+    added = size - image["base_bytes"]
     print(f"the image adds {added / 1e6:.1f} MB to its base")
     assert added <= MAX_ADDED_BYTES
 
