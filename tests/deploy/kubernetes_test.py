@@ -1,11 +1,11 @@
 """The manifests of deploy/kubernetes: against Kubernetes' schemas, each other and the server."""
 
 import os
-import re
 import subprocess
 
 import kubernetes_validate
 import pytest
+import yaml
 
 import kustomize
 
@@ -14,6 +14,7 @@ FOLDER = os.path.join(ROOT, "deploy/kubernetes")
 ALL = ["overlays/cpu", "overlays/gpu", "kserve"]
 OVERLAYS = ALL[:2]
 KUBERNETES = "1.30"
+COMPONENTS = ["tls", "mutual_tls", "plaintext"]
 # Of operators, whose schemas Kubernetes does not have.
 CUSTOM = {"ServiceMonitor", "ServingRuntime", "InferenceService"}
 
@@ -21,6 +22,14 @@ CUSTOM = {"ServiceMonitor", "ServingRuntime", "InferenceService"}
 def objects(overlay):
     return {(one["kind"], one["metadata"]["name"]): one
             for one in kustomize.build(os.path.join(FOLDER, overlay))}
+
+
+def pod_of(component):
+    """The Deployment's pod of base with a component."""
+    built = kustomize.build(os.path.join(FOLDER, "base"), [f"../components/{component}"])
+    (deployment,) = [one for one in built if one["kind"] == "Deployment"]
+    kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+    return deployment["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("overlay", ALL)
@@ -65,19 +74,42 @@ def test_objects_fit_together(overlay):
     assert built["Service", "deltaserve"]["spec"]["clusterIP"] == "None"
     for name in ["deltaserve", "deltaserve-metrics"]:
         assert all(port["targetPort"] in ports for port in built["Service", name]["spec"]["ports"])
-    for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
-        assert container[probe]["grpc"]["port"] == ports["grpc"]
     assert {mount["name"] for mount in container["volumeMounts"]} == {
         volume["name"] for volume in pods["volumes"]}
     assert container["resources"]["requests"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_have_tls(overlay):
+    pods = objects(overlay)["Deployment", "deltaserve"]["spec"]["template"]["spec"]
+    assert "--tls-cert=/etc/deltaserve/tls/tls.crt" in pods["containers"][0]["args"]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_probes_ask_in_the_way_that_the_server_speaks(component):
+    (container,) = pod_of(component)["containers"]
+    for name in ["startupProbe", "readinessProbe", "livenessProbe"]:
+        probe = container[name]
+        assert ("grpc" in probe) == (component == "plaintext")
+        if "exec" in probe:
+            limit = next(each for each in probe["exec"]["command"] if each.startswith("--timeout="))
+            assert int(limit.removeprefix("--timeout=")) < probe["timeoutSeconds"]
+
+
+def test_the_certificate_fills_the_secret_that_pods_mount():
+    with open(os.path.join(FOLDER, "cert_manager/certificate.yaml"), encoding="utf-8") as file:
+        secret = yaml.safe_load(file)["spec"]["secretName"]
+    for component in ["tls", "mutual_tls"]:
+        assert secret in [volume.get("secret", {}).get("secretName")
+                          for volume in pod_of(component)["volumes"]]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_pod_has_time_to_drain(overlay):
     built = objects(overlay)
-    config = built["ConfigMap", "deltaserve"]["data"]["server.textproto"]
-    drain = int(re.search(r"^drain_seconds: (\d+)$", config, re.MULTILINE).group(1))
     pods = built["Deployment", "deltaserve"]["spec"]["template"]["spec"]
+    (drain,) = [int(flag.removeprefix("--drain-seconds=")) for flag in pods["containers"][0]["args"]
+                if flag.startswith("--drain-seconds=")]
     pause = int(pods["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     hung_step = 30  # server/main.cc
     assert pods["terminationGracePeriodSeconds"] > pause + drain + hung_step

@@ -1,7 +1,7 @@
 """What `kubectl kustomize FOLDER` prints, for kustomizations that use no more than this knows.
 
-Resources, images' tags, and JSON patches (RFC 6902) by kind and name, of operation `add`. Whatever
-else a kustomization says is refused, so that nothing is passed over in silence.
+Resources, components, images' tags, and JSON patches (RFC 6902) by kind and name, of operation `add`.
+Whatever else a kustomization says is refused, so that nothing is passed over in silence.
 """
 
 import os
@@ -9,20 +9,28 @@ import os
 import yaml
 
 
-def build(folder):
-    """The objects of a kustomization, as dictionaries."""
+def build(folder, components=()):
+    """The objects of a kustomization, and of components beside those that it names, as dictionaries."""
+    objects = []
+    _accumulate(folder, objects, components)
+    return objects
+
+
+def _accumulate(folder, objects, components=()):
+    """Adds a folder's objects, and changes them all as it says."""
     with open(os.path.join(folder, "kustomization.yaml"), encoding="utf-8") as file:
         kustomization = yaml.safe_load(file)
-    known = {"apiVersion", "kind", "resources", "images", "patches"}
+    known = {"apiVersion", "kind", "resources", "components", "images", "patches"}
     assert set(kustomization) <= known, f"{folder}: {set(kustomization) - known}"
-    objects = []
-    for resource in kustomization["resources"]:
+    for resource in kustomization.get("resources", []):
         path = os.path.join(folder, resource)
         if os.path.isdir(path):
             objects += build(path)
         else:
             with open(path, encoding="utf-8") as file:
                 objects += yaml.safe_load_all(file)
+    for component in [*kustomization.get("components", []), *components]:
+        _accumulate(os.path.join(folder, component), objects)
     for image in kustomization.get("images", []):
         for one in objects:
             for container in containers(one):
@@ -36,7 +44,6 @@ def build(folder):
         for target in targets:
             for operation in yaml.safe_load(patch["patch"]):
                 _add(target, **operation)
-    return objects
 
 
 def containers(one):
@@ -50,5 +57,8 @@ def _add(target, op, path, value):
     *way, last = path.removeprefix("/").split("/")
     for step in way:
         target = target[int(step) if isinstance(target, list) else step.replace("~1", "/")]
-    assert isinstance(target, dict), path
-    target[last.replace("~1", "/")] = value
+    if isinstance(target, list):
+        assert last == "-", path
+        target.append(value)
+    else:
+        target[last.replace("~1", "/")] = value
