@@ -119,7 +119,7 @@ test_fuzzers() {
 }
 
 check_format() {
-  find auth kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
+  find auth proto kernels server client tests bench -regex '.*\.\(h\|cc\|cu\|cuh\)' -print0 |
     xargs -0 clang-format-14 --dry-run -Werror
   shellcheck --severity=warning .ci/run ./*/*.sh tests/container/*.sh
 }
