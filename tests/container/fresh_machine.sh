@@ -21,6 +21,7 @@ fi
 mkdir -p "$folder"
 tests/container/make_debian.sh "$root" >"$log" 2>&1
 git clone --quiet --no-hardlinks . "$root/deltaserve"
+revision=$(git -C "$root/deltaserve" rev-parse --short HEAD)
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
 cp --dereference /etc/ssl/certs/ca-certificates.crt "$root/root/authorities.pem"
 
@@ -47,6 +48,6 @@ for command in deploy/quickstart.sh tests/run.sh; do
   summary+=("$(printf '%-22s exit code %d  %3d:%02d' "$command" "$code" $((took / 60)) $((took % 60)))")
   echo "${summary[-1]}"
 done
-echo "$(git rev-parse --short HEAD) on $(nproc) cores; $(inside dpkg-query --show | wc -l) packages" \
+echo "$revision on $(nproc) cores; $(inside dpkg-query --show | wc -l) packages" \
   "are installed now; the log is $log"
 exit "$failed"
