@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/cpp/client.h"
 #include "tests/support/golden_fixture.h"
@@ -170,9 +171,19 @@ TEST_F(CudaServerTest, ACudaErrorIsTerminalAndClean) {
     EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("the device is lost: cuda:0"),
                                                      HasSubstr("cudaErrorIllegalAddress")));
   }
-  const MetricsSnapshot metrics = server->ScrapeMetrics().value();
+  MetricsSnapshot metrics = server->ScrapeMetrics().value();
   EXPECT_EQ(metrics.Sum("deltaserve_engine_healthy"), 0);
   EXPECT_EQ(metrics.Sum("deltaserve_requests_total", {"outcome=\"unavailable\""}), 2);
+  // The engine tells of its cache once it has told all callers of their end.
+  const absl::Time limit = absl::Now() + absl::Seconds(60);
+  while (metrics.Sum("deltaserve_kv_pages", {"state=\"used\""}) != 0) {
+    ASSERT_LT(absl::Now(), limit) << "pages stay in use";
+    absl::SleepFor(absl::Milliseconds(20));
+    metrics = server->ScrapeMetrics().value();
+  }
+  EXPECT_GT(metrics.Sum("deltaserve_kv_pages", {"state=\"free\""}), 0);
+  EXPECT_EQ(metrics.Sum("deltaserve_requests_running"), 0);
+  EXPECT_EQ(metrics.Sum("deltaserve_requests_waiting"), 0);
   EXPECT_EQ(server->Stop().value(), 0);
 }
 
