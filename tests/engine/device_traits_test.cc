@@ -103,13 +103,14 @@ TEST(DeviceMemory, IsTakenAtTheStart) {
   const int64_t longest = engine.info().max_sequence_tokens;
   EXPECT_EQ(longest, engine.info().context_length);
   std::vector<std::shared_ptr<RecordingSink>> sinks;
-  for (uint64_t seed = 0; seed < 40; ++seed) {
-    GenerateRequest request = SampledRequest({1, 2, 3}, 20, seed);
+  for (uint64_t seed = 0; seed < 18; ++seed) {
+    GenerateRequest request = SampledRequest({1, 2, 3}, 5 + seed % 8, seed);
     request.n = 16;
     request.logprobs = 20;
     request.sampling.repetition_penalty = 1.5f;
     for (int32_t id = 0; id < 400; ++id) request.sampling.logit_bias.push_back({id, 0.5f});
     sinks.push_back(engine.Submit(request));
+    if (seed % 6 != 5) continue;
     ScoreRequest score = SequenceRequest(std::vector<int32_t>(longest, 5));
     score.trace = true;
     score.top_k = 20;
@@ -118,6 +119,23 @@ TEST(DeviceMemory, IsTakenAtTheStart) {
   engine.Finish();
   for (const auto& sink : sinks) EXPECT_TRUE(sink->status().ok()) << sink->status();
   EXPECT_EQ(backend.num_allocations(), at_start);
+
+  // The largest steps that there can be were among them.
+  size_t sequences = 0;
+  int64_t tokens = 0, logit_rows = 0;
+  for (const auto& step : engine.observer().steps()) {
+    int64_t step_tokens = 0, step_logit_rows = 0;
+    for (const SequenceWork& work : step.work) {
+      step_tokens += work.tokens;
+      step_logit_rows += work.logit_rows;
+    }
+    sequences = std::max(sequences, step.work.size());
+    tokens = std::max(tokens, step_tokens);
+    logit_rows = std::max(logit_rows, step_logit_rows);
+  }
+  EXPECT_GT(sequences, 240u);  // a request that waits to fork holds a slot, too
+  EXPECT_EQ(tokens, lane.max_batch_tokens);
+  EXPECT_EQ(logit_rows, lane.max_batch_tokens);
 }
 
 TEST(DeviceMemory, IsAllUsedWhereTheCacheCanUseIt) {
