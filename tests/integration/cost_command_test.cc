@@ -53,12 +53,13 @@ std::vector<std::string> Cost(const ServerProcess& server, std::vector<std::stri
 }
 
 absl::StatusOr<ServerProcess> Serve(std::vector<std::string> more) {
-  const char* device = std::getenv("DELTASERVE_LOAD_DEVICE");
+  const char* told = std::getenv("DELTASERVE_LOAD_DEVICE");
+  const std::string device = told == nullptr ? "cpu" : told;
   const std::string demo = DELTASERVE_SOURCE_DIR "/models/demo/";
   std::vector<std::string> flags = {"--model",  absl::StrCat("demo=", demo, "ddl_cc_ec"),
                                     "--model",  absl::StrCat("plain=", demo, "additive"),
-                                    "--device", device == nullptr ? "cpu" : device,
-                                    "--dtype",  "fp32"};  // the reference has no bf16
+                                    "--device", device};
+  if (device == "reference") flags.insert(flags.end(), {"--dtype", "fp32"});  // all that it has
   flags.insert(flags.end(), more.begin(), more.end());
   return ServerProcess::Start(flags);
 }
