@@ -79,7 +79,7 @@ struct UsageQuery {
 };
 
 // Reads what is durable. Thread-safe; answers come later, on a thread of its own, which must not be
-// held up.
+// held up, or at once: RESOURCE_EXHAUSTED, too many have asked and wait.
 class UsageReader {
  public:
   template <typename T>

@@ -3,6 +3,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 
 namespace deltaserve {
@@ -54,21 +55,32 @@ int64_t UsageLedger::num_lost() const {
   return num_lost_;
 }
 
+// `find` asks the store.
+template <typename T, typename Find>
+void UsageLedger::Ask(Answer<T> answer, Find find) {
+  {
+    MutexLock lock(&mutex_);
+    if (unanswered_reads_ < options_.max_reads) {
+      ++unanswered_reads_;
+      work_.reads.push_back([answer = std::move(answer), find = std::move(find)](
+                                LedgerStore& store) mutable { answer(find(store)); });
+      woken_.NotifyAll();
+      return;
+    }
+  }
+  answer(absl::ResourceExhaustedError(absl::StrCat("the ledger is busy: ", options_.max_reads,
+                                                   " questions are waiting for their answers")));
+}
+
 void UsageLedger::FindTotals(UsageQuery query, Answer<std::vector<UsageTotal>> answer) {
-  MutexLock lock(&mutex_);
-  work_.reads.push_back([query = std::move(query), answer = std::move(answer)](
-                            LedgerStore& store) mutable { answer(store.FindTotals(query)); });
-  woken_.NotifyAll();
+  Ask(std::move(answer),
+      [query = std::move(query)](LedgerStore& store) { return store.FindTotals(query); });
 }
 
 void UsageLedger::FindRequest(std::string request_id, std::optional<std::string> tenant,
                               Answer<UsageRecord> answer) {
-  MutexLock lock(&mutex_);
-  work_.reads.push_back([request_id = std::move(request_id), tenant = std::move(tenant),
-                         answer = std::move(answer)](LedgerStore& store) mutable {
-    answer(store.FindRequest(request_id, tenant));
-  });
-  woken_.NotifyAll();
+  Ask(std::move(answer), [request_id = std::move(request_id), tenant = std::move(tenant)](
+                             LedgerStore& store) { return store.FindRequest(request_id, tenant); });
 }
 
 UsageLedger::Work UsageLedger::Take(bool retries, bool* stopping) {
@@ -121,7 +133,11 @@ void UsageLedger::Run() {
     work = Take(/*retries=*/!unwritten.empty(), &stopping);
     const absl::Status status = Commit(std::move(work.records), &unwritten);
     for (Written& written : work.written) written(status);
-    for (Read& read : work.reads) read(store_);
+    for (Read& read : work.reads) {
+      read(store_);
+      MutexLock lock(&mutex_);
+      --unanswered_reads_;
+    }
     // What was told of its end may have written once more.
   } while (!stopping || !work.written.empty());
 }

@@ -30,6 +30,8 @@ class UsageLedger final : public UsageReader {
     absl::Duration retry = absl::Seconds(1);
     // Records of failed commits that are kept to be tried again; beyond that the oldest go.
     size_t max_unwritten = 100'000;
+    // Reads that may wait for their answer: what is written waits behind them.
+    size_t max_reads = 64;
   };
 
   // Statuses: LedgerStore::Open's. Then on_change has not been called.
@@ -54,6 +56,7 @@ class UsageLedger final : public UsageReader {
   // Requests that an earlier process left open.
   int64_t num_interrupted() const { return num_interrupted_; }
 
+  // RESOURCE_EXHAUSTED, on the caller's thread: max_reads are waiting.
   void FindTotals(UsageQuery query, Answer<std::vector<UsageTotal>> answer) override;
   void FindRequest(std::string request_id, std::optional<std::string> tenant,
                    Answer<UsageRecord> answer) override;
@@ -68,6 +71,8 @@ class UsageLedger final : public UsageReader {
   };
 
   UsageLedger(LedgerStore store, Options options);
+  template <typename T, typename Find>
+  void Ask(Answer<T> answer, Find find);
   void Run();
   // Waits for work, the end, or, with `retries`, the time to try again.
   Work Take(bool retries, bool* stopping);
@@ -80,6 +85,7 @@ class UsageLedger final : public UsageReader {
   mutable Mutex mutex_;
   CondVar woken_;
   Work work_ ABSL_GUARDED_BY(mutex_);
+  size_t unanswered_reads_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   int64_t num_lost_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -85,6 +85,35 @@ TEST_F(UsageLedgerTest, FindsARequest) {
   EXPECT_EQ(found.get_future().get()->billed, 3);
 }
 
+TEST_F(UsageLedgerTest, ReadsThatWaitAreBounded) {
+  const auto ledger =
+      UsageLedger::Open(path_, {.retry = absl::InfiniteDuration(), .max_reads = 2}).value();
+  std::promise<void> asked, go_on;
+  ledger->FindTotals({}, [&](absl::StatusOr<std::vector<UsageTotal>>) {
+    asked.set_value();
+    go_on.get_future().wait();
+  });
+  asked.get_future().wait();
+  std::promise<absl::Status> second;
+  ledger->FindRequest("a-1", std::nullopt, [&](absl::StatusOr<UsageRecord> record) {
+    second.set_value(record.status());
+  });
+  const absl::Status full =
+      absl::ResourceExhaustedError("the ledger is busy: 2 questions are waiting for their answers");
+  absl::Status totals, request;
+  ledger->FindTotals(
+      {}, [&](absl::StatusOr<std::vector<UsageTotal>> found) { totals = found.status(); });
+  ledger->FindRequest("a-1", std::nullopt,
+                      [&](absl::StatusOr<UsageRecord> record) { request = record.status(); });
+  EXPECT_EQ(totals, full);
+  EXPECT_EQ(request, full);
+
+  go_on.set_value();
+  EXPECT_TRUE(absl::IsNotFound(second.get_future().get()));
+  ASSERT_TRUE(WriteAndWait(*ledger, ClosedRecord("a-1", 3)).ok());  // behind the second read
+  EXPECT_EQ(Totals(*ledger).at(0).requests, 1);
+}
+
 TEST_F(UsageLedgerTest, AFullDiskIsToldAndWhatFailedIsWrittenLater) {
   const auto ledger = Open();
   ASSERT_TRUE(WriteAndWait(*ledger, ClosedRecord("1", 1)).ok());
