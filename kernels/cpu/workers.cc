@@ -7,6 +7,8 @@
 #include <atomic>
 #include <new>
 
+#include "absl/container/fixed_array.h"
+
 namespace deltaserve::cpu {
 
 namespace {
@@ -85,7 +87,7 @@ void Workers::ForEach(int64_t count, bool serial,
     std::atomic<int64_t> next;
     int64_t end;
   };
-  std::vector<Share> shares(count_);
+  absl::FixedArray<Share, 64> shares(count_);  // on the stack, but for more workers than that
   for (int worker = 0; worker < count_; ++worker) {
     shares[worker].next = count * worker / count_;
     shares[worker].end = count * (worker + 1) / count_;
