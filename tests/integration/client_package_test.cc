@@ -50,7 +50,7 @@ class ClientPackageTest : public ::testing::Test {
 };
 
 TEST_F(ClientPackageTest, IsFoundByCMake) {
-  OutputOf({CMAKE, "-S", kExample, "-B", Path("build"), "-DCMAKE_BUILD_TYPE=Release",
+  OutputOf({CMAKE, "-G", "Ninja", "-S", kExample, "-B", Path("build"), "-DCMAKE_BUILD_TYPE=Release",
             "-DCMAKE_CXX_COMPILER=" CXX, absl::StrCat("-DCMAKE_PREFIX_PATH=", Path("prefix"))});
   OutputOf({CMAKE, "--build", Path("build")});
 
