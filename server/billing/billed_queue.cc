@@ -9,19 +9,12 @@
 namespace deltaserve {
 
 // Keeps the end to itself until the ledger has it.
-class BilledQueue::Sink final : public TokenSink {
+class BilledQueue::Sink final : public ForwardingSink {
  public:
   Sink(BilledQueue& queue, RequestId id, UsageRecord record, std::shared_ptr<TokenSink> sink)
-      : queue_(queue), id_(id), record_(std::move(record)), sink_(std::move(sink)) {}
+      : ForwardingSink(std::move(sink)), queue_(queue), id_(id), record_(std::move(record)) {}
 
   const UsageRecord& record() const { return record_; }
-
-  void OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) override {
-    sink_->OnTokens(sample, tokens);
-  }
-  void OnSampleDone(int32_t sample, FinishReason reason) override {
-    sink_->OnSampleDone(sample, reason);
-  }
 
   void OnDone(RequestOutcome outcome) override {
     const Dependencies& dependencies = queue_.dependencies_;
@@ -40,7 +33,7 @@ class BilledQueue::Sink final : public TokenSink {
       queue_.reserved_.erase(id_);
     }
     dependencies.ledger.Write(
-        record_, [&queue = queue_, sink = sink_,
+        record_, [&queue = queue_, sink = next(),
                   outcome = std::move(outcome)](const absl::Status& written) mutable {
           outcome.usage.durable = written.ok();
           if (!written.ok() && outcome.status.ok() && queue.on_failure_ == LedgerFailure::kRefuse) {
@@ -58,7 +51,6 @@ class BilledQueue::Sink final : public TokenSink {
   BilledQueue& queue_;
   const RequestId id_;
   UsageRecord record_;
-  const std::shared_ptr<TokenSink> sink_;
 };
 
 absl::Status BilledQueue::LedgerRefusal(const absl::Status& status) const {
@@ -80,8 +72,8 @@ absl::Status BilledQueue::SubmitBilled(Request request, std::shared_ptr<TokenSin
   record.opened = dependencies_.now();
   const RequestId id = request.id;
   if (!request.tenant->budget) {
-    return dependencies_.queue.Submit(
-        std::move(request), std::make_shared<Sink>(*this, id, std::move(record), std::move(sink)));
+    return next().Submit(std::move(request),
+                         std::make_shared<Sink>(*this, id, std::move(record), std::move(sink)));
   }
 
   const Picodollars amount = dependencies_.forecast.WorstCase(request);
@@ -110,7 +102,7 @@ void BilledQueue::Forward(Request request, std::shared_ptr<Sink> sink,
   const RequestId id = request.id;
   absl::Status status;
   if (!durable.ok() && on_failure_ == LedgerFailure::kRefuse) status = LedgerRefusal(durable);
-  if (status.ok()) status = dependencies_.queue.Submit(std::move(request), sink);
+  if (status.ok()) status = next().Submit(std::move(request), sink);
   bool cancelled = false;
   {
     MutexLock lock(&mutex_);
@@ -124,7 +116,7 @@ void BilledQueue::Forward(Request request, std::shared_ptr<Sink> sink,
     sink->OnDone(std::move(outcome));
   } else if (cancelled) {
     // It may have come before the queue knew the request.
-    dependencies_.queue.Cancel(id);
+    next().Cancel(id);
   }
 }
 
@@ -141,7 +133,7 @@ void BilledQueue::Cancel(RequestId id) {
     MutexLock lock(&mutex_);
     if (const auto opening = opening_.find(id); opening != opening_.end()) opening->second = true;
   }
-  dependencies_.queue.Cancel(id);
+  next().Cancel(id);
 }
 
 void BilledQueue::OnStep(const StepStats& step) {
@@ -156,7 +148,7 @@ void BilledQueue::OnStep(const StepStats& step) {
     }
   }
   for (const auto& [id, amount] : reserved) {
-    if (dependencies_.cost_so_far(id) >= amount) dependencies_.queue.EndForBudget(id);
+    if (dependencies_.cost_so_far(id) >= amount) next().EndForBudget(id);
   }
 }
 

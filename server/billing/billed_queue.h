@@ -7,9 +7,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "server/api/forwarding_queue.h"
 #include "server/api/mutex.h"
 #include "server/api/observers.h"
-#include "server/api/request_queue.h"
 #include "server/billing/budgets.h"
 #include "server/billing/cost_forecast.h"
 #include "server/billing/usage_ledger.h"
@@ -29,7 +29,7 @@ enum class LedgerFailure : uint8_t {
 //
 // Thread-safe. As a StepObserver it comes after the meter, whose accounts it reads. Sinks are told
 // of the end on the ledger's thread, and of a request that does not get as far as the engine, too.
-class BilledQueue final : public RequestQueue, public StepObserver {
+class BilledQueue final : public ForwardingQueue, public StepObserver {
  public:
   // All outlive the queue, and it the requests. `queue` fills in what the device did
   // (MeteredQueue).
@@ -43,17 +43,15 @@ class BilledQueue final : public RequestQueue, public StepObserver {
     std::function<absl::Time()> now;  // the wall clock
   };
   BilledQueue(Dependencies dependencies, LedgerFailure on_failure)
-      : dependencies_(std::move(dependencies)), on_failure_(on_failure) {}
+      : ForwardingQueue(dependencies.queue),
+        dependencies_(std::move(dependencies)),
+        on_failure_(on_failure) {}
 
   // Besides RequestQueue's statuses: RESOURCE_EXHAUSTED, the budget is; UNAVAILABLE, the ledger
   // cannot be written.
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id) override;
-  void EndForBudget(RequestId id) override { dependencies_.queue.EndForBudget(id); }
-  void StopSample(RequestId id, int32_t sample) override {
-    dependencies_.queue.StopSample(id, sample);
-  }
 
   void OnStep(const StepStats& step) override;
   void OnLoad(const ModelLoad&) override {}

@@ -7,26 +7,19 @@
 namespace deltaserve {
 
 // A request that ends before its first step waits no longer, either.
-class FairQueue::Sink final : public TokenSink {
+class FairQueue::Sink final : public ForwardingSink {
  public:
   Sink(FairQueue& queue, RequestId id, std::shared_ptr<TokenSink> sink)
-      : queue_(queue), id_(id), sink_(std::move(sink)) {}
+      : ForwardingSink(std::move(sink)), queue_(queue), id_(id) {}
 
-  void OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) override {
-    sink_->OnTokens(sample, tokens);
-  }
-  void OnSampleDone(int32_t sample, FinishReason reason) override {
-    sink_->OnSampleDone(sample, reason);
-  }
   void OnDone(RequestOutcome outcome) override {
     queue_.Leave(id_);
-    sink_->OnDone(std::move(outcome));
+    next()->OnDone(std::move(outcome));
   }
 
  private:
   FairQueue& queue_;
   const RequestId id_;
-  const std::shared_ptr<TokenSink> sink_;
 };
 
 template <typename Request>
@@ -45,7 +38,7 @@ absl::Status FairQueue::SubmitFairly(Request request, std::shared_ptr<TokenSink>
     waiting_.emplace(id, at);
   }
   absl::Status status =
-      queue_.Submit(std::move(request), std::make_shared<Sink>(*this, id, std::move(sink)));
+      next().Submit(std::move(request), std::make_shared<Sink>(*this, id, std::move(sink)));
   if (!status.ok()) Leave(id);
   return status;
 }

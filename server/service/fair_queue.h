@@ -9,26 +9,23 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "server/api/forwarding_queue.h"
 #include "server/api/mutex.h"
 #include "server/api/observers.h"
-#include "server/api/request_queue.h"
 
 namespace deltaserve {
 
 // The way into a queue of which no tenant may take more than its share: so many of its requests may
 // wait for their first step, of each model. As a StepObserver it hears when they no longer wait.
 // Thread-safe. `queue` outlives it, and it the requests.
-class FairQueue final : public RequestQueue, public StepObserver {
+class FairQueue final : public ForwardingQueue, public StepObserver {
  public:
   FairQueue(RequestQueue& queue, int64_t max_waiting_per_tenant)
-      : queue_(queue), max_waiting_(max_waiting_per_tenant) {}
+      : ForwardingQueue(queue), max_waiting_(max_waiting_per_tenant) {}
 
   // Besides the queue's statuses, RESOURCE_EXHAUSTED: the tenant has its share of the queue.
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
-  void Cancel(RequestId id) override { queue_.Cancel(id); }
-  void EndForBudget(RequestId id) override { queue_.EndForBudget(id); }
-  void StopSample(RequestId id, int32_t sample) override { queue_.StopSample(id, sample); }
 
   void OnStep(const StepStats& step) override;
   void OnLoad(const ModelLoad&) override {}
@@ -43,7 +40,6 @@ class FairQueue final : public RequestQueue, public StepObserver {
   void Leave(RequestId id);
   void LeaveLocked(RequestId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  RequestQueue& queue_;
   const int64_t max_waiting_;
   Mutex mutex_;
   std::map<Line, int64_t> lines_ ABSL_GUARDED_BY(mutex_);  // how many wait, none empty

@@ -7,26 +7,19 @@
 namespace deltaserve {
 namespace {
 
-class MeteredSink final : public TokenSink {
+class MeteredSink final : public ForwardingSink {
  public:
   MeteredSink(RequestId request, CostMeter& meter, std::shared_ptr<TokenSink> sink)
-      : request_(request), meter_(meter), sink_(std::move(sink)) {}
+      : ForwardingSink(std::move(sink)), request_(request), meter_(meter) {}
 
-  void OnTokens(int32_t sample, absl::Span<const SampledToken> tokens) override {
-    sink_->OnTokens(sample, tokens);
-  }
-  void OnSampleDone(int32_t sample, FinishReason reason) override {
-    sink_->OnSampleDone(sample, reason);
-  }
   void OnDone(RequestOutcome outcome) override {
     outcome.usage.device = meter_.Close(request_);
-    sink_->OnDone(std::move(outcome));
+    next()->OnDone(std::move(outcome));
   }
 
  private:
   const RequestId request_;
   CostMeter& meter_;
-  const std::shared_ptr<TokenSink> sink_;
 };
 
 }  // namespace
@@ -36,7 +29,7 @@ absl::Status MeteredQueue::SubmitMetered(Request request, std::shared_ptr<TokenS
   const RequestId id = request.id;
   meter_.Open(id, request.tenant != nullptr ? request.tenant->name : Tenant().name);
   absl::Status status =
-      queue_.Submit(std::move(request), std::make_shared<MeteredSink>(id, meter_, std::move(sink)));
+      next().Submit(std::move(request), std::make_shared<MeteredSink>(id, meter_, std::move(sink)));
   if (!status.ok()) meter_.Close(id);
   return status;
 }

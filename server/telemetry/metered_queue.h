@@ -3,28 +3,24 @@
 
 #include <memory>
 
-#include "server/api/request_queue.h"
+#include "server/api/forwarding_queue.h"
 #include "server/telemetry/cost_meter.h"
 
 namespace deltaserve {
 
 // The way into an engine whose steps `meter` observes: fills in what each request made the device
 // spend before its sink hears of its end, however it ends. Thread-safe; both must outlive it.
-class MeteredQueue final : public RequestQueue {
+class MeteredQueue final : public ForwardingQueue {
  public:
-  MeteredQueue(RequestQueue& queue, CostMeter& meter) : queue_(queue), meter_(meter) {}
+  MeteredQueue(RequestQueue& queue, CostMeter& meter) : ForwardingQueue(queue), meter_(meter) {}
 
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
-  void Cancel(RequestId id) override { queue_.Cancel(id); }
-  void EndForBudget(RequestId id) override { queue_.EndForBudget(id); }
-  void StopSample(RequestId id, int32_t sample) override { queue_.StopSample(id, sample); }
 
  private:
   template <typename Request>
   absl::Status SubmitMetered(Request request, std::shared_ptr<TokenSink> sink);
 
-  RequestQueue& queue_;
   CostMeter& meter_;
 };
 

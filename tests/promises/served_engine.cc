@@ -19,11 +19,11 @@ std::vector<std::string> NamesOf(const std::vector<LaneOptions>& lanes) {
 }  // namespace
 
 absl::Status WatchedQueue::Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) {
-  return Noted(queue_.Submit(std::move(request), std::move(sink)));
+  return Noted(next().Submit(std::move(request), std::move(sink)));
 }
 
 absl::Status WatchedQueue::Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) {
-  return Noted(queue_.Submit(std::move(request), std::move(sink)));
+  return Noted(next().Submit(std::move(request), std::move(sink)));
 }
 
 absl::Status WatchedQueue::Noted(absl::Status status) {
@@ -34,7 +34,7 @@ absl::Status WatchedQueue::Noted(absl::Status status) {
 }
 
 void WatchedQueue::Cancel(RequestId id) {
-  queue_.Cancel(id);
+  next().Cancel(id);
   MutexLock lock(&mutex_);
   cancelled_ = true;
   changed_.NotifyAll();

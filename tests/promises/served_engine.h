@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "deltaserve/v1/inference.grpc.pb.h"
+#include "server/api/forwarding_queue.h"
 #include "server/api/mutex.h"
 #include "server/service/grpc_server.h"
 #include "server/telemetry/cost_meter.h"
@@ -20,15 +21,13 @@
 namespace deltaserve {
 
 // Hands everything on, and lets a test wait for it. Thread-safe.
-class WatchedQueue final : public RequestQueue {
+class WatchedQueue final : public ForwardingQueue {
  public:
-  explicit WatchedQueue(RequestQueue& queue) : queue_(queue) {}
+  explicit WatchedQueue(RequestQueue& queue) : ForwardingQueue(queue) {}
 
   absl::Status Submit(GenerateRequest request, std::shared_ptr<TokenSink> sink) override;
   absl::Status Submit(ScoreRequest request, std::shared_ptr<TokenSink> sink) override;
   void Cancel(RequestId id) override;
-  void EndForBudget(RequestId id) override { queue_.EndForBudget(id); }
-  void StopSample(RequestId id, int32_t sample) override { queue_.StopSample(id, sample); }
 
   // Waits until that many requests have been accepted, since the start.
   void AwaitSubmitted(int64_t count);
@@ -38,7 +37,6 @@ class WatchedQueue final : public RequestQueue {
  private:
   absl::Status Noted(absl::Status status);
 
-  RequestQueue& queue_;
   Mutex mutex_;
   CondVar changed_;
   int64_t submitted_ ABSL_GUARDED_BY(mutex_) = 0;
