@@ -19,12 +19,6 @@ using ::testing::StartsWith;
 
 constexpr absl::Duration kPatience = absl::Seconds(60);
 
-struct Ended {
-  int exit = -1;
-  std::string out;
-  std::string err;
-};
-
 std::unique_ptr<Subprocess> Start(std::vector<std::string> arguments,
                                   absl::string_view input = "") {
   arguments.insert(arguments.begin(), DELTACTL_BINARY);
@@ -32,10 +26,8 @@ std::unique_ptr<Subprocess> Start(std::vector<std::string> arguments,
 }
 
 Ended RunToEnd(std::vector<std::string> arguments, absl::string_view input = "") {
-  const auto process = Start(std::move(arguments), input);
-  const absl::StatusOr<int> exit = process->Wait(kPatience);
-  EXPECT_TRUE(exit.ok()) << exit.status();
-  return {exit.value_or(-1), process->out(), process->err()};
+  arguments.insert(arguments.begin(), DELTACTL_BINARY);
+  return deltaserve::RunToEnd(std::move(arguments), kPatience, input).value();
 }
 
 class DeltactlTest : public ::testing::Test {

@@ -22,18 +22,9 @@ using ::testing::StartsWith;
 
 constexpr absl::Duration kPatience = absl::Seconds(120);
 
-struct Ended {
-  int exit = -1;
-  std::string out;
-  std::string err;
-};
-
 Ended Deltactl(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), DELTACTL_BINARY);
-  const auto process = Subprocess::Start(std::move(arguments)).value();
-  const absl::StatusOr<int> exit = process->Wait(kPatience);
-  EXPECT_TRUE(exit.ok()) << exit.status();
-  return {exit.value_or(-1), process->out(), process->err()};
+  return RunToEnd(std::move(arguments), kPatience).value();
 }
 
 std::vector<std::string> Cost(const ServerProcess& server, std::vector<std::string> more) {

@@ -127,9 +127,23 @@ class ScaleOutTest : public ::testing::Test {
     }
   }
 
-  void Kill(int i) {
+  // One goes as its operator wants it to: nobody loses anything.
+  void Drain(int i, Load& load) {
+    EXPECT_EQ(replicas_[i].Stop(kLimit).value_or(-1), 0);
+    load.Await(4 * kCallers);
+    EXPECT_TRUE(load.counts().lost_begun.empty());
+    EXPECT_TRUE(load.counts().lost_not_begun.empty());
+  }
+
+  // One is gone: it takes with it, at most, what it had begun. How many are lost, by code.
+  std::map<absl::StatusCode, int> Kill(int i, Load& load) {
     replicas_[i].process().Signal(SIGKILL);
     EXPECT_EQ(replicas_[i].process().Wait(kLimit).value_or(0), -SIGKILL);
+    load.Await(4 * kCallers);
+    const Load::Counts counts = load.counts();
+    EXPECT_TRUE(counts.lost_not_begun.empty());
+    for (const auto& [code, number] : counts.lost_begun) EXPECT_LE(number, kCallers) << code;
+    return counts.lost_begun;
   }
 
   std::vector<ServerProcess> replicas_;
@@ -141,18 +155,9 @@ TEST_F(ScaleOutTest, RoundRobin) {
   Load load(Client::Connect(target, {.credentials = {}, .retry = true, .round_robin = true}));
   AwaitAll(load);
 
-  EXPECT_EQ(replicas_[0].Stop(kLimit).value_or(-1), 0);
-  load.Await(4 * kCallers);
-  EXPECT_TRUE(load.counts().lost_begun.empty());
-  EXPECT_TRUE(load.counts().lost_not_begun.empty());
-
-  Kill(1);
-  load.Await(4 * kCallers);
-  const Load::Counts counts = load.counts();
-  EXPECT_TRUE(counts.lost_not_begun.empty());
-  for (const auto& [code, number] : counts.lost_begun) {
+  Drain(0, load);
+  for (const auto& [code, number] : Kill(1, load)) {
     EXPECT_EQ(code, absl::StatusCode::kUnavailable) << number;
-    EXPECT_LE(number, kCallers);
   }
 }
 
@@ -209,19 +214,8 @@ TEST_F(ScaleOutTest, BehindHaProxy) {
 
   // As an operator does it: the balancer sends nothing new there, then the server drains.
   ASSERT_TRUE(proxy.Command("set server replicas/r0 state drain"));
-  EXPECT_EQ(replicas_[0].Stop(kLimit).value_or(-1), 0);
-  load.Await(4 * kCallers);
-  EXPECT_TRUE(load.counts().lost_begun.empty());
-  EXPECT_TRUE(load.counts().lost_not_begun.empty());
-
-  Kill(1);
-  load.Await(4 * kCallers);
-  const Load::Counts counts = load.counts();
-  EXPECT_TRUE(counts.lost_not_begun.empty());
-  // HAProxy resets them; what code that becomes is its affair.
-  for (const auto& [code, number] : counts.lost_begun) {
-    EXPECT_LE(number, kCallers) << code;
-  }
+  Drain(0, load);
+  Kill(1, load);  // HAProxy resets its calls; what code that becomes is its affair
 }
 
 }  // namespace

@@ -147,4 +147,14 @@ std::string Subprocess::err() const {
   return err_;
 }
 
+absl::StatusOr<Ended> RunToEnd(std::vector<std::string> command, absl::Duration timeout,
+                               absl::string_view input) {
+  const absl::StatusOr<std::unique_ptr<Subprocess>> process =
+      Subprocess::Start(std::move(command), input);
+  if (!process.ok()) return process.status();
+  const absl::StatusOr<int> exit = (*process)->Wait(timeout);
+  if (!exit.ok()) return exit.status();
+  return Ended{*exit, (*process)->out(), (*process)->err()};
+}
+
 }  // namespace deltaserve

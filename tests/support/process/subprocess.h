@@ -55,6 +55,16 @@ class Subprocess {
   std::thread collector_;
 };
 
+// A command that has run to its end; `exit` is the status that Subprocess::Wait gave.
+struct Ended {
+  int exit = -1;
+  std::string out;
+  std::string err;
+};
+// DEADLINE_EXCEEDED: it still ran after `timeout`, and was killed.
+absl::StatusOr<Ended> RunToEnd(std::vector<std::string> command, absl::Duration timeout,
+                               absl::string_view input = "");
+
 }  // namespace deltaserve
 
 #endif  // DELTASERVE_TESTS_SUPPORT_PROCESS_SUBPROCESS_H_
