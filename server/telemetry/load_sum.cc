@@ -1,5 +1,7 @@
 #include "server/telemetry/load_sum.h"
 
+#include <tuple>
+
 namespace deltaserve {
 namespace {
 
@@ -15,6 +17,11 @@ ModelLoad Sum(const ModelLoad& a, const ModelLoad& b, int64_t sign) {
   return sum;
 }
 
+auto Counts(const ModelLoad& load) {
+  return std::tie(load.requests_running, load.requests_waiting, load.pages_used, load.pages_free,
+                  load.slots_used, load.slots_free);
+}
+
 // Of the entry of that name.
 ModelLoad& Find(std::map<std::string, ModelLoad, std::less<>>& loads, std::string_view model) {
   const auto found = loads.find(model);
@@ -25,6 +32,7 @@ ModelLoad& Find(std::map<std::string, ModelLoad, std::less<>>& loads, std::strin
 
 void LoadSum::Device::OnLoad(const ModelLoad& load) {
   ModelLoad& last = Find(last_, load.model);
+  if (Counts(load) == Counts(last)) return;
   sum_.Add(load.model, Sum(load, last, -1));
   last = load;
   last.model = {};

@@ -13,8 +13,9 @@
 namespace deltaserve {
 
 // Several devices serve the same models: their observer hears of the sum of a model's loads
-// wherever one device reports its own, and of everything else as it comes. It must outlive this,
-// and be thread-safe where there are several devices.
+// wherever the load of one device is another than before (none, at first), and of everything else
+// as it comes: most steps change no load, and then cost no lock. It must outlive this, and be
+// thread-safe where there are several devices.
 class LoadSum {
  public:
   explicit LoadSum(StepObserver& observer) : observer_(observer) {}

@@ -14,11 +14,13 @@ class Recorder final : public StepObserver {
   bool WantsGates(std::string_view model) override { return model == "a"; }
   void OnStep(const StepStats& step) override { tokens += step.decode_tokens; }
   void OnLoad(const ModelLoad& load) override {
+    ++loads;
     last = load;
     model = std::string(load.model);
   }
 
   int begun = 0;
+  int loads = 0;
   int64_t tokens = 0;
   ModelLoad last;
   std::string model;
@@ -48,6 +50,23 @@ TEST(LoadSumTest, LoadsOfAModelAddUp) {
   first.OnLoad(Load("a", 0, 13));
   EXPECT_EQ(recorder.last.requests_running, 2);
   EXPECT_EQ(recorder.last.pages_free, 33);
+}
+
+TEST(LoadSumTest, ALoadThatIsAsItWasIsNoNews) {
+  Recorder recorder;
+  LoadSum sum(recorder);
+  StepObserver& first = sum.AddDevice();
+  StepObserver& second = sum.AddDevice();
+  first.OnLoad(Load("a", 3, 10));
+  first.OnLoad(Load("a", 3, 10));
+  EXPECT_EQ(recorder.loads, 1);
+  first.OnLoad(Load("b", 3, 10));
+  second.OnLoad(Load("a", 3, 10));
+  EXPECT_EQ(recorder.loads, 3);
+  EXPECT_EQ(recorder.last.requests_running, 6);
+  first.OnLoad(Load("a", 3, 9));
+  EXPECT_EQ(recorder.loads, 4);
+  EXPECT_EQ(recorder.last.pages_free, 19);
 }
 
 TEST(LoadSumTest, TheRestIsHandedOn) {
