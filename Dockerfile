@@ -80,9 +80,6 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
   CMD ["/usr/local/bin/deltactl", "health", "--timeout", "4"]
 ENTRYPOINT ["/usr/local/bin/deltaserve", "--config", "/etc/deltaserve/server.textproto"]
 
-FROM runtime AS cpu
-COPY --from=build /opt/deltaserve/bin/ /usr/local/bin/
-
 FROM runtime AS cuda
 COPY --from=build-cuda /opt/deltaserve/bin/ /usr/local/bin/
 COPY --from=build-cuda /opt/deltaserve/lib/ /usr/local/lib/
@@ -90,3 +87,6 @@ COPY --from=build-cuda /opt/deltaserve/lib/ /usr/local/lib/
 COPY --from=toolkit /usr/local/cuda/lib64/libcublasLt.so.13 /usr/local/lib/
 COPY deploy/container/server_cuda.textproto /etc/deltaserve/server.textproto
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM runtime AS cpu
+COPY --from=build /opt/deltaserve/bin/ /usr/local/bin/
